@@ -1,0 +1,404 @@
+//! What a node does by itself, round after round.
+//!
+//! - the leader: steers agreed time, makes members into learners and learners into voters, lets time pass for due
+//!   destructions, hands over when it is sealed or its disk is slow;
+//! - every node: keeps its own member record true, signs the trail, takes snapshots and purges by bytes (rule 7), fetches
+//!   audit segments it lacks, compresses closed ones.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jarvis_audit::checkpoint;
+use jarvis_domain::NodeId;
+use jarvis_domain::command::{ClusterCommand, Command};
+use jarvis_domain::member::Member;
+use openraft::{BasicNode, ChangeMembers};
+use tokio::time::{Instant, timeout};
+
+use crate::leader::Leadership;
+use crate::network::{Lane, PeerError};
+use crate::node::Inner;
+use crate::protocol::{stream, to_bytes};
+use crate::raft::machine::blocking;
+use crate::shared::lock;
+
+/// Between two rounds of the leader.
+const LEADER_ROUND: Duration = Duration::from_millis(500);
+/// Between two looks at log size and signatures.
+const NODE_ROUND: Duration = Duration::from_millis(1_000);
+/// A membership change or proposal of our own may take this long; the next round tries again.
+const STEP_DEADLINE: Duration = Duration::from_secs(5);
+/// A learner this close to the leader's log becomes a voter.
+const CAUGHT_UP_ENTRIES: u64 = 200;
+/// Voters at most (C1); further members stay learners.
+const MAX_VOTERS: usize = 5;
+/// How long a transfer of leadership may take until it counts as failed.
+const HAND_OVER_DEADLINE: Duration = Duration::from_secs(3);
+/// A flush slower than this makes the leader hand over (DESIGN 7).
+const SLOW_FLUSH: Duration = Duration::from_secs(1);
+
+/// The leader's rounds, for as long as the node lives.
+pub(crate) async fn lead(node: std::sync::Arc<Inner>) {
+    loop {
+        tokio::time::sleep(LEADER_ROUND).await;
+        if !node.leadership.leads() {
+            continue;
+        }
+        steer(&node).await;
+        if let Err(reason) = reconcile_members(&node).await {
+            tracing::debug!(reason, "membership is not settled yet");
+        }
+        let now = node.shared.clock.now_ms();
+        if node.shared.with_view(|state| state.has_due(now)) {
+            node.propose_own(ClusterCommand::Tick, STEP_DEADLINE).await;
+        }
+        hand_over_if_unfit(&node).await;
+    }
+}
+
+/// Asks every voter for its clock and steers agreed time (rule 5).
+async fn steer(node: &Inner) {
+    let clock = &node.shared.clock;
+    let voters: Vec<NodeId> = node.voters();
+    let others = voters.iter().filter(|voter| **voter != node.shared.node_id);
+    let probes =
+        futures_util::future::join_all(others.map(|voter| node.reporter.ask(*voter))).await;
+    let mut walls: Vec<u64> = probes
+        .into_iter()
+        .flatten()
+        .map(|(probe, took)| {
+            probe
+                .wall_ms
+                .saturating_add(u64::try_from(took.as_millis() / 2).unwrap_or(0))
+        })
+        .collect();
+    if voters.contains(&node.shared.node_id) {
+        walls.push(clock.wall_ms());
+    }
+    let moved = clock.steer(walls, voters.len());
+    if moved.unsigned_abs() > crate::clock::STEP_MS {
+        tracing::warn!(
+            moved_ms = moved,
+            "agreed time stepped: destruction waits for an hour"
+        );
+    }
+}
+
+/// Members of the log that Raft does not know become learners; learners that caught up become voters.
+async fn reconcile_members(node: &Inner) -> Result<(), String> {
+    let metrics = node.raft.metrics().borrow_watched().clone();
+    let membership = metrics.membership_config.membership();
+    if membership.get_joint_config().len() > 1 {
+        return Err("a change is under way".to_owned());
+    }
+    let known: BTreeSet<NodeId> = membership.nodes().map(|(id, _)| *id).collect();
+    let members: Vec<(NodeId, String)> = node.shared.with_view(|state| {
+        state
+            .members
+            .iter()
+            .map(|(id, member)| (*id, member.peer_address.clone()))
+            .collect()
+    });
+    if let Some((id, address)) = members.iter().find(|(id, _)| !known.contains(id)) {
+        let adding = node
+            .raft
+            .add_learner(*id, BasicNode::new(address.clone()), false);
+        return step(adding).await;
+    }
+    let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
+    let last = metrics.last_log_index.unwrap_or(0);
+    let matched = |id: &NodeId| {
+        let replication = metrics.replication.as_ref()?;
+        replication.get(id)?.as_ref().map(|matched| matched.index())
+    };
+    let ready = members
+        .iter()
+        .map(|(id, _)| *id)
+        .filter(|id| !voters.contains(id))
+        .find(|id| matched(id).is_some_and(|index| index + CAUGHT_UP_ENTRIES >= last));
+    match ready {
+        Some(id) if voters.len() < MAX_VOTERS => {
+            let change = ChangeMembers::AddVoterIds(BTreeSet::from([id]));
+            step(node.raft.change_membership(change, true)).await
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn step<T, E: std::fmt::Display>(
+    change: impl Future<Output = Result<T, E>>,
+) -> Result<(), String> {
+    match timeout(STEP_DEADLINE, change).await {
+        Ok(result) => result.map(|_| ()).map_err(|error| error.to_string()),
+        Err(_) => Err("no answer in time".to_owned()),
+    }
+}
+
+/// A sealed leader can not serve, a leader with a slow disk slows everyone: hand over if someone fitter has caught up.
+async fn hand_over_if_unfit(node: &Inner) {
+    let sealed = node.sealed.load(std::sync::atomic::Ordering::Relaxed);
+    let slow = node.take_slow_flush(SLOW_FLUSH);
+    if !sealed && !slow {
+        return;
+    }
+    let others = node
+        .voters()
+        .into_iter()
+        .filter(|voter| *voter != node.shared.node_id);
+    let probes = futures_util::future::join_all(others.map(|voter| node.reporter.ask(voter))).await;
+    let fit = probes
+        .into_iter()
+        .flatten()
+        .map(|(probe, _)| probe)
+        .filter(|probe| !probe.sealed);
+    if let Some(best) = fit.max_by_key(|probe| probe.last_log) {
+        tracing::info!(
+            to = best.node,
+            sealed,
+            slow,
+            "this leader is unfit and hands over"
+        );
+        if let Err(reason) = hand_over(&node.leadership, Some(best.node)).await {
+            tracing::warn!(reason, "handing over failed; it is tried again");
+        }
+    }
+}
+
+/// Transfers leadership from this node, and waits until it is gone.
+pub(crate) async fn hand_over(leadership: &Leadership, to: Option<NodeId>) -> Result<(), String> {
+    let metrics = leadership.raft.metrics().borrow_watched().clone();
+    if metrics.current_leader != Some(metrics.id) {
+        return Err("this node does not lead".to_owned());
+    }
+    let voters: BTreeSet<NodeId> = metrics.membership_config.voter_ids().collect();
+    let target = match to {
+        Some(target) if target == metrics.id => return Ok(()),
+        Some(target) if voters.contains(&target) => target,
+        Some(target) => return Err(format!("node {target} is no voter")),
+        None => {
+            let replication = metrics.replication.clone().unwrap_or_default();
+            let candidates = replication
+                .into_iter()
+                .filter(|(id, _)| voters.contains(id) && *id != metrics.id);
+            let best = candidates
+                .max_by_key(|(_, matched)| *matched)
+                .map(|(id, _)| id);
+            best.ok_or("no other voter can take over")?
+        }
+    };
+    leadership
+        .raft
+        .trigger()
+        .transfer_leader(target)
+        .await
+        .map_err(|error| error.to_string())?;
+    let deadline = Instant::now() + HAND_OVER_DEADLINE;
+    while Instant::now() < deadline {
+        if leadership
+            .leader()
+            .is_some_and(|leader| leader != metrics.id)
+        {
+            return Ok(());
+        }
+        leadership.changed(Duration::from_millis(10)).await;
+    }
+    Err("no other node took over in time".to_owned())
+}
+
+/// The rounds every node makes.
+pub(crate) async fn keep(node: std::sync::Arc<Inner>) {
+    let mut own = OwnRounds {
+        signed_seq: 0,
+        signed_at: Instant::now(),
+    };
+    loop {
+        tokio::time::sleep(NODE_ROUND).await;
+        keep_member_record(&node).await;
+        own.sign(&node).await;
+        if let Err(error) = snapshot_and_purge(&node).await {
+            tracing::error!(%error, "snapshot or purge failed; the log grows until it works again");
+        }
+        fetch_segments(&node).await;
+        sync_trail(&node).await;
+    }
+}
+
+struct OwnRounds {
+    signed_seq: u64,
+    signed_at: Instant,
+}
+
+impl OwnRounds {
+    /// Signs the trail every so many events or seconds, if there is something new (DESIGN 5).
+    async fn sign(&mut self, node: &Inner) {
+        let (cluster, applied, trail, content, member) = node.shared.with_view(|state| {
+            let member = state.members.contains(&node.shared.node_id);
+            (
+                state.core.cluster.clone(),
+                state.core.applied,
+                state.core.trail,
+                state.core.content_seq,
+                member,
+            )
+        });
+        let Some(cluster) = cluster.filter(|_| member) else {
+            return;
+        };
+        let new = content.saturating_sub(self.signed_seq);
+        let due = new >= node.config.checkpoint_events
+            || self.signed_at.elapsed() >= node.config.checkpoint_interval;
+        if new == 0 || !due {
+            return;
+        }
+        let signature = checkpoint::sign(
+            &node.config.audit_key,
+            &cluster.cluster_id,
+            cluster.recovery_epoch,
+            applied.index,
+            trail.seq,
+            &trail.head,
+        );
+        let signature = signature.to_vec();
+        let signed = ClusterCommand::Checkpoint {
+            index: applied.index,
+            seq: trail.seq,
+            head: trail.head,
+            signature,
+        };
+        if node.propose_own(signed, STEP_DEADLINE).await {
+            self.signed_seq = trail.seq;
+            self.signed_at = Instant::now();
+        }
+    }
+}
+
+/// Proposes this node's description when it differs from what the log says.
+async fn keep_member_record(node: &Inner) {
+    let own = node
+        .shared
+        .with_view(|state| state.members.get(&node.shared.node_id).cloned());
+    let Some(recorded) = own else { return };
+    let wanted = Member {
+        name: node.config.name.clone(),
+        peer_address: node.config.peer_address.clone(),
+        api_address: node.config.api_address.clone(),
+        audit_key: node.config.audit_key.verifying_key().to_bytes(),
+        level: jarvis_domain::FEATURE_LEVEL,
+        ..(*recorded).clone()
+    };
+    if *recorded != wanted {
+        node.propose_own(
+            ClusterCommand::UpdateMember { member: wanted },
+            STEP_DEADLINE,
+        )
+        .await;
+    }
+}
+
+/// Rule 7, driven by bytes: a snapshot when enough log gathered, a purge up to the older of the last two.
+async fn snapshot_and_purge(node: &Inner) -> std::io::Result<()> {
+    let live = node.wal.live_bytes();
+    let indexes = node.snapshots.indexes()?;
+    if live >= node.snapshot_threshold() && indexes.first() != node.applied_index().as_ref() {
+        node.raft
+            .trigger()
+            .snapshot()
+            .await
+            .map_err(std::io::Error::other)?;
+    }
+    let purged = node.wal.first_index();
+    // The log counts from one above Raft's index; the older snapshot must be able to go on from what is kept.
+    if let [_, older, ..] = indexes[..] {
+        if older + 1 >= purged && node.log_since_purge() {
+            node.raft
+                .trigger()
+                .purge_log(older)
+                .await
+                .map_err(std::io::Error::other)?;
+        }
+    }
+    Ok(())
+}
+
+/// Fetches closed audit segments this node lacks (it got past them by a snapshot), oldest first, from any peer.
+async fn fetch_segments(node: &Inner) {
+    let missing = lock(&node.audit).missing_closed();
+    let Some(segment) = missing.first().copied() else {
+        return;
+    };
+    for peer in node.peers() {
+        match fetch_segment(node, peer, segment.first_seq, segment.bytes).await {
+            Ok(bytes) => {
+                let audit = node.audit.clone();
+                let added = blocking(node.env.simulated, move || {
+                    lock(&audit)
+                        .add_closed(&segment, &bytes)
+                        .map_err(std::io::Error::other)
+                });
+                match added.await {
+                    Ok(_) => return,
+                    Err(error) => {
+                        tracing::warn!(%error, peer, "an audit segment from a peer is not right")
+                    }
+                }
+            }
+            Err(error) => tracing::debug!(%error, peer, "no audit segment from this peer"),
+        }
+    }
+}
+
+async fn fetch_segment(
+    node: &Inner,
+    peer: NodeId,
+    first_seq: u64,
+    length: u64,
+) -> Result<Vec<u8>, PeerError> {
+    let links = &node.leadership.links;
+    let address = links.directory.address(peer).unwrap_or_default();
+    let mut frames = links
+        .network
+        .open_stream(peer, &address, Lane::Snapshot, stream::SEGMENT)
+        .await?;
+    frames.send(to_bytes(&first_seq)).await?;
+    frames.finish().await?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = frames.recv().await? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() as u64 > length {
+            return Err(PeerError::TooLarge {
+                bytes: bytes.len(),
+                limit: length as usize,
+            });
+        }
+    }
+    Ok(bytes)
+}
+
+/// Syncs the trail now and then, so that its recorded head stays near its end.
+async fn sync_trail(node: &Inner) {
+    let seq = node.shared.with_view(|state| state.core.trail.seq);
+    if node
+        .trail_synced
+        .swap(seq, std::sync::atomic::Ordering::Relaxed)
+        == seq
+    {
+        return;
+    }
+    let (audit, disk, dir) = (
+        node.audit.clone(),
+        node.env.disk.clone(),
+        node.config.audit_dir.clone(),
+    );
+    let synced = blocking(node.env.simulated, move || {
+        lock(&audit).sync()?;
+        jarvis_audit::writer::compress_closed(&*disk, &dir, 1).map(|_| ())
+    });
+    if let Err(error) = synced.await {
+        (node.config.on_fatal)(format!("the audit trail can not be written: {error}"));
+    }
+}
+
+/// Wraps a command of the node's own.
+pub(crate) fn own(command: ClusterCommand) -> Command {
+    Command::Cluster(Box::new(command))
+}

@@ -1,0 +1,161 @@
+//! Who leads, and asking the leader: in process when this node leads, otherwise one hop (rule 8).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jarvis_domain::NodeId;
+use jarvis_domain::window::Envelope;
+use openraft::errors::{ClientWriteError, RaftError};
+use openraft::raft::linearizable_read::ReadPolicy;
+use tokio::time::{Instant, timeout};
+
+use crate::directory::Links;
+use crate::network::{Lane, PeerError};
+use crate::proposer::Tried;
+use crate::protocol::{Propose, Proposed, ReadIndex, forward, from_bytes, to_bytes};
+use crate::raft::{Payload, RaftNode};
+use crate::shared::{Replies, Shared};
+
+/// Raft, the links to peers, and what apply shows.
+#[derive(Clone)]
+pub(crate) struct Leadership {
+    pub(crate) raft: RaftNode,
+    pub(crate) links: Links,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Leadership {
+    /// The leader as far as this node knows.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        let metrics = self.raft.server_metrics().borrow_watched().clone();
+        metrics.current_leader
+    }
+
+    /// Whether this node believes it leads.
+    pub(crate) fn leads(&self) -> bool {
+        self.leader() == Some(self.shared.node_id)
+    }
+
+    /// Waits until leadership may have changed, at most so long.
+    pub(crate) async fn changed(&self, at_most: Duration) {
+        let mut metrics = self.raft.server_metrics();
+        // A stopped Raft never changes: then the time passes.
+        let changed = async {
+            if metrics.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let _ = timeout(at_most, changed).await;
+    }
+
+    /// One try to propose at that leader.
+    pub(crate) async fn propose(
+        &self,
+        leader: NodeId,
+        envelope: Envelope,
+        commands: Bytes,
+        left: Duration,
+    ) -> Tried {
+        if leader == self.shared.node_id {
+            return match timeout(left, self.append(envelope, commands)).await {
+                Ok(proposed) => Tried::Answer(proposed),
+                Err(_) => Tried::Lost,
+            };
+        }
+        let body = to_bytes(&Propose { envelope, commands });
+        match self.ask(leader, forward::PROPOSE, body, left).await {
+            Ok(answer) => from_bytes(&answer).map_or(Tried::Lost, Tried::Answer),
+            Err(
+                PeerError::Unreachable { .. }
+                | PeerError::Refused { .. }
+                | PeerError::TooLarge { .. },
+            ) => Tried::NotDelivered,
+            Err(PeerError::Timeout | PeerError::Closed | PeerError::Remote { .. }) => Tried::Lost,
+        }
+    }
+
+    /// Stamps and appends here, and waits until it is applied here.
+    pub(crate) async fn append(&self, envelope: Envelope, commands: Bytes) -> Proposed {
+        let (stamp, stepped) = self.shared.clock.stamp();
+        let payload = Payload {
+            stamp,
+            stepped,
+            envelope: Some(envelope),
+            commands,
+        };
+        match self.raft.client_write(payload).await {
+            Ok(written) => Proposed::Applied {
+                index: written.log_id().index(),
+            },
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
+                Proposed::NotLeader {
+                    leader: forward.leader_id,
+                }
+            }
+            Err(_) => Proposed::Unknown,
+        }
+    }
+
+    /// The replies of a batch this node got past by a snapshot.
+    pub(crate) async fn fetch_replies(
+        &self,
+        leader: NodeId,
+        envelope: Envelope,
+        deadline: Instant,
+    ) -> Option<Replies> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let answer = self
+            .ask(leader, forward::FETCH_REPLIES, to_bytes(&envelope), left)
+            .await
+            .ok()?;
+        let replies: Option<Vec<_>> = from_bytes(&answer).ok()?;
+        replies.map(Arc::new)
+    }
+
+    /// An index such that whoever applied it has seen every write acknowledged before this call.
+    pub(crate) async fn read_index(&self, left: Duration) -> Option<u64> {
+        let leader = self.leader()?;
+        if leader == self.shared.node_id {
+            return timeout(left, self.confirm()).await.ok().flatten();
+        }
+        let answer = self
+            .ask(leader, forward::READ_INDEX, Bytes::new(), left)
+            .await
+            .ok()?;
+        match from_bytes(&answer) {
+            Ok(ReadIndex::At { index }) => Some(index),
+            Ok(ReadIndex::NotLeader) | Err(_) => None,
+        }
+    }
+
+    /// Confirms with a majority that this node leads; the index to apply before reading.
+    pub(crate) async fn confirm(&self) -> Option<u64> {
+        let linearizer = self
+            .raft
+            .get_read_linearizer(ReadPolicy::ReadIndex)
+            .await
+            .ok()?;
+        Some(linearizer.read_log_id().index())
+    }
+
+    async fn ask(
+        &self,
+        leader: NodeId,
+        kind: u8,
+        body: Bytes,
+        left: Duration,
+    ) -> Result<Bytes, PeerError> {
+        let Some(address) = self.links.directory.address(leader) else {
+            let reason = "no address is known for it".to_owned();
+            return Err(PeerError::Unreachable {
+                address: format!("node {leader}"),
+                reason,
+            });
+        };
+        self.links
+            .network
+            .call(leader, &address, Lane::Forward, kind, body, left)
+            .await
+    }
+}

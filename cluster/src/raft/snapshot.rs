@@ -1,0 +1,421 @@
+//! Snapshot files: the last two, full, checksummed (DESIGN 4).
+//!
+//! ```text
+//! magic ‖ head (length-prefixed) ‖ records (length-prefixed) … ‖ 0 ‖ SHA-256 of everything before it
+//! ```
+//!
+//! A file appears under its name only after fdatasync, rename, sync of the folder, and a read-back that checks it (rule 7).
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jarvis_disk::{Disk, DiskFile, DiskHandle};
+use jarvis_domain::codec::{decode, encode};
+use jarvis_domain::state::{LoadError, State};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::raft::{LogId, SnapshotMeta, StoredMembership};
+
+const MAGIC: &[u8; 8] = b"JVSNAP01";
+/// Written and read in pieces of this size.
+const CHUNK_BYTES: usize = 1024 * 1024;
+/// Longest single record: a version of 1 MiB with its names fits many times over (rule 10).
+const MAX_RECORD_BYTES: usize = 32 * 1024 * 1024;
+/// How many files are kept: the newest, and one to fall back on.
+pub(crate) const KEPT: usize = 2;
+
+/// A complete snapshot file on this node's disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// How long it is.
+    pub bytes: u64,
+}
+
+/// What stands at the start of a snapshot file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Head {
+    pub(crate) last_log_id: Option<LogId>,
+    pub(crate) membership: StoredMembership,
+    /// The state's scalars; the trail's position is among them.
+    #[serde(with = "serde_bytes")]
+    pub(crate) core: Vec<u8>,
+    /// The bytes of the open audit segment at that index.
+    #[serde(with = "serde_bytes")]
+    pub(crate) open_segment: Vec<u8>,
+}
+
+impl Head {
+    pub(crate) fn meta(&self) -> SnapshotMeta {
+        SnapshotMeta {
+            last_log_id: self.last_log_id,
+            last_membership: self.membership.clone(),
+        }
+    }
+}
+
+/// Why a snapshot file can not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The disk failed.
+    #[error("snapshot file {path}: {source}")]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// What the disk said.
+        source: io::Error,
+    },
+    /// The content is not what was written.
+    #[error("snapshot file {path} is damaged: {reason}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The state in it can not be used.
+    #[error("snapshot file {path}: {source}")]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: LoadError,
+    },
+}
+
+/// The folder of snapshot files.
+#[derive(Debug, Clone)]
+pub(crate) struct SnapshotStore {
+    disk: DiskHandle,
+    dir: PathBuf,
+}
+
+impl SnapshotStore {
+    /// Opens the folder; files that were cut off half-way are removed.
+    pub(crate) fn open(disk: DiskHandle, dir: PathBuf) -> io::Result<Self> {
+        disk.create_dir_all(&dir)?;
+        let store = Self { disk, dir };
+        for path in store.disk.list(&store.dir)? {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "part" || extension == "tmp")
+            {
+                store.disk.remove(&path)?;
+            }
+        }
+        Ok(store)
+    }
+
+    /// Complete files, newest first.
+    pub(crate) fn files(&self) -> io::Result<Vec<PathBuf>> {
+        let mut files = self.disk.list(&self.dir)?;
+        files.retain(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "snap")
+        });
+        files.sort();
+        files.reverse();
+        Ok(files)
+    }
+
+    /// Log indexes of the complete files, newest first.
+    pub(crate) fn indexes(&self) -> io::Result<Vec<u64>> {
+        let stem = |path: &PathBuf| path.file_stem()?.to_str()?.parse().ok();
+        Ok(self.files()?.iter().filter_map(stem).collect())
+    }
+
+    /// Writes a snapshot of a state, checks it, and lets go of all but the newest two.
+    pub(crate) fn write(&self, head: &Head, state: &State) -> Result<SnapshotFile, SnapshotError> {
+        let part = self.dir.join("building.part");
+        let path = self.path_of(head.last_log_id);
+        let disk_error = |source| SnapshotError::Disk {
+            path: part.clone(),
+            source,
+        };
+        if self.disk.exists(&part).map_err(disk_error)? {
+            self.disk.remove(&part).map_err(disk_error)?;
+        }
+        let mut writer = Writer::create(&*self.disk, &part).map_err(disk_error)?;
+        writer.record(&encode(head)).map_err(disk_error)?;
+        for (kind, key, value) in state.records() {
+            writer
+                .record(&encode(&Record { kind, key, value }))
+                .map_err(disk_error)?;
+        }
+        writer.finish().map_err(disk_error)?;
+        verify(&*self.disk, &part)?;
+        self.publish(&part, &path)
+    }
+
+    /// Where an incoming snapshot is collected; the caller appends and then calls [`Self::adopt`].
+    pub(crate) fn incoming(&self) -> io::Result<(PathBuf, Box<dyn DiskFile>)> {
+        let part = self.dir.join("incoming.part");
+        if self.disk.exists(&part)? {
+            self.disk.remove(&part)?;
+        }
+        let file = self.disk.create_new(&part)?;
+        Ok((part, file))
+    }
+
+    /// Checks a collected file and gives it its name.
+    pub(crate) fn adopt(&self, part: &Path) -> Result<(SnapshotFile, SnapshotMeta), SnapshotError> {
+        verify(&*self.disk, part)?;
+        let meta = Reader::open(&*self.disk, part)?.head()?.meta();
+        let path = self.path_of(meta.last_log_id);
+        Ok((self.publish(part, &path)?, meta))
+    }
+
+    /// The newest file that is whole.
+    pub(crate) fn newest(&self) -> Result<Option<(SnapshotFile, Head)>, SnapshotError> {
+        let files = self.files().map_err(|source| SnapshotError::Disk {
+            path: self.dir.clone(),
+            source,
+        })?;
+        for path in files {
+            match verify(&*self.disk, &path)
+                .and_then(|bytes| Ok((bytes, Reader::open(&*self.disk, &path)?.head()?)))
+            {
+                Ok((bytes, head)) => return Ok(Some((SnapshotFile { path, bytes }, head))),
+                Err(SnapshotError::Damaged { reason, .. }) => {
+                    tracing::warn!(path = %path.display(), reason, "a snapshot file is damaged; the older one serves");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Loads the state of a file.
+    pub(crate) fn load(&self, path: &Path) -> Result<(Head, State), SnapshotError> {
+        verify(&*self.disk, path)?;
+        let mut reader = Reader::open(&*self.disk, path)?;
+        let head = reader.head()?;
+        let state_error = |source| SnapshotError::State {
+            path: path.to_owned(),
+            source,
+        };
+        let mut state = State::load_core(&head.core).map_err(state_error)?;
+        while let Some(record) = reader.next()? {
+            let Record { kind, key, value } = reader.decode(&record)?;
+            state.load_record(kind, &key, &value).map_err(state_error)?;
+        }
+        Ok((head, state.loaded()))
+    }
+
+    /// Reads a piece of a file for sending.
+    pub(crate) fn read_at(&self, path: &Path, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut buffer = vec![0; length];
+        self.disk.open(path)?.read_exact_at(offset, &mut buffer)?;
+        Ok(buffer)
+    }
+
+    fn path_of(&self, last: Option<LogId>) -> PathBuf {
+        let index = last.map_or(0, |id| id.index());
+        self.dir.join(format!("{index:020}.snap"))
+    }
+
+    fn publish(&self, part: &Path, path: &Path) -> Result<SnapshotFile, SnapshotError> {
+        let disk_error = |source| SnapshotError::Disk {
+            path: path.to_owned(),
+            source,
+        };
+        self.disk.rename(part, path).map_err(disk_error)?;
+        self.disk.sync_dir(&self.dir).map_err(disk_error)?;
+        let bytes = self
+            .disk
+            .open(path)
+            .and_then(|file| file.len())
+            .map_err(disk_error)?;
+        for old in self.files().map_err(disk_error)?.into_iter().skip(KEPT) {
+            self.disk.remove(&old).map_err(disk_error)?;
+        }
+        Ok(SnapshotFile {
+            path: path.to_owned(),
+            bytes,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    kind: u8,
+    #[serde(with = "serde_bytes")]
+    key: Vec<u8>,
+    #[serde(with = "serde_bytes")]
+    value: Vec<u8>,
+}
+
+struct Writer {
+    file: Box<dyn DiskFile>,
+    buffer: Vec<u8>,
+    hasher: Sha256,
+}
+
+impl Writer {
+    fn create(disk: &dyn Disk, path: &Path) -> io::Result<Self> {
+        let mut writer = Self {
+            file: disk.create_new(path)?,
+            buffer: Vec::new(),
+            hasher: Sha256::new(),
+        };
+        writer.put(MAGIC)?;
+        Ok(writer)
+    }
+
+    fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+        self.put(&length.to_be_bytes())?;
+        self.put(bytes)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hasher.update(bytes);
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= CHUNK_BYTES {
+            self.flush()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.append(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.put(&0_u32.to_be_bytes())?;
+        let digest = self.hasher.clone().finalize();
+        self.buffer.extend_from_slice(&digest);
+        self.flush()?;
+        self.file.sync_data()
+    }
+}
+
+/// Checks magic and checksum; returns the file's length.
+fn verify(disk: &dyn Disk, path: &Path) -> Result<u64, SnapshotError> {
+    let disk_error = |source| SnapshotError::Disk {
+        path: path.to_owned(),
+        source,
+    };
+    let damaged = |reason: &str| SnapshotError::Damaged {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let file = disk.open(path).map_err(disk_error)?;
+    let length = file.len().map_err(disk_error)?;
+    let Some(content) = length
+        .checked_sub(32)
+        .filter(|content| *content >= MAGIC.len() as u64)
+    else {
+        return Err(damaged("shorter than any snapshot"));
+    };
+    let mut hasher = Sha256::new();
+    let mut offset = 0;
+    while offset < content {
+        let take = (content - offset).min(CHUNK_BYTES as u64) as usize;
+        let mut buffer = vec![0; take];
+        file.read_exact_at(offset, &mut buffer)
+            .map_err(disk_error)?;
+        if offset == 0 && !buffer.starts_with(MAGIC) {
+            return Err(damaged("no snapshot file, or of an unknown format"));
+        }
+        hasher.update(&buffer);
+        offset += take as u64;
+    }
+    let mut expected = [0; 32];
+    file.read_exact_at(content, &mut expected)
+        .map_err(disk_error)?;
+    if hasher.finalize()[..] != expected {
+        return Err(damaged("the checksum does not match"));
+    }
+    Ok(length)
+}
+
+struct Reader {
+    file: Box<dyn DiskFile>,
+    path: PathBuf,
+    buffer: Vec<u8>,
+    used: usize,
+    offset: u64,
+    end: u64,
+}
+
+impl Reader {
+    fn open(disk: &dyn Disk, path: &Path) -> Result<Self, SnapshotError> {
+        let disk_error = |source| SnapshotError::Disk {
+            path: path.to_owned(),
+            source,
+        };
+        let file = disk.open(path).map_err(disk_error)?;
+        let end = file.len().map_err(disk_error)?.saturating_sub(32);
+        let mut reader = Self {
+            file,
+            path: path.to_owned(),
+            buffer: Vec::new(),
+            used: 0,
+            offset: 0,
+            end,
+        };
+        let magic = reader.take(MAGIC.len())?;
+        if magic == MAGIC {
+            Ok(reader)
+        } else {
+            Err(reader.damaged("no snapshot file"))
+        }
+    }
+
+    fn head(&mut self) -> Result<Head, SnapshotError> {
+        let bytes = self.next()?.ok_or_else(|| self.damaged("no head"))?;
+        self.decode(&bytes)
+    }
+
+    fn next(&mut self) -> Result<Option<Vec<u8>>, SnapshotError> {
+        let length = self.take(4)?;
+        let length =
+            u32::from_be_bytes(length.as_slice().try_into().expect("four bytes were taken"))
+                as usize;
+        match length {
+            0 => Ok(None),
+            length if length > MAX_RECORD_BYTES => Err(self.damaged("a record is too long")),
+            length => self.take(length).map(Some),
+        }
+    }
+
+    fn take(&mut self, length: usize) -> Result<Vec<u8>, SnapshotError> {
+        while self.buffer.len() - self.used < length {
+            let more = (self.end - self.offset).min(CHUNK_BYTES as u64) as usize;
+            if more == 0 {
+                return Err(self.damaged("it ends inside a record"));
+            }
+            self.buffer.drain(..self.used);
+            self.used = 0;
+            let start = self.buffer.len();
+            self.buffer.resize(start + more, 0);
+            self.file
+                .read_exact_at(self.offset, &mut self.buffer[start..])
+                .map_err(|source| SnapshotError::Disk {
+                    path: self.path.clone(),
+                    source,
+                })?;
+            self.offset += more as u64;
+        }
+        let taken = self.buffer[self.used..self.used + length].to_vec();
+        self.used += length;
+        Ok(taken)
+    }
+
+    fn decode<T: serde::de::DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, SnapshotError> {
+        decode(bytes).map_err(|error| self.damaged(&error.to_string()))
+    }
+
+    fn damaged(&self, reason: &str) -> SnapshotError {
+        SnapshotError::Damaged {
+            path: self.path.clone(),
+            reason: reason.to_owned(),
+        }
+    }
+}

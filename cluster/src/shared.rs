@@ -1,0 +1,107 @@
+//! What apply shows to the rest of the node: the state as of now, who waits for what, and what was just decided.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jarvis_domain::NodeId;
+use jarvis_domain::outcome::Reply;
+use jarvis_domain::state::State;
+use jarvis_domain::window::Envelope;
+use tokio::sync::{oneshot, watch};
+
+use crate::clock::AgreedClock;
+
+/// Batches whose replies are kept for origins that got past them by a snapshot. An origin keeps at most four in flight.
+const RECENT_BATCHES: usize = 64;
+
+/// The replies of one batch.
+pub(crate) type Replies = Arc<Vec<Reply>>;
+
+/// Shared between apply and everyone else on the node.
+pub(crate) struct Shared {
+    pub(crate) node_id: NodeId,
+    pub(crate) incarnation: u64,
+    pub(crate) clock: AgreedClock,
+    view: Mutex<State>,
+    applied: watch::Sender<u64>,
+    waiters: Mutex<BTreeMap<u64, oneshot::Sender<Replies>>>,
+    recent: Mutex<VecDeque<(Envelope, Replies)>>,
+}
+
+impl Shared {
+    pub(crate) fn new(node_id: NodeId, incarnation: u64, clock: AgreedClock, state: State) -> Self {
+        let (applied, _) = watch::channel(state.core.applied.index);
+        Self {
+            node_id,
+            incarnation,
+            clock,
+            view: Mutex::new(state),
+            applied,
+            waiters: Mutex::default(),
+            recent: Mutex::default(),
+        }
+    }
+
+    /// The state as last published: cheap, and possibly behind the cluster.
+    pub(crate) fn view(&self) -> State {
+        lock(&self.view).clone()
+    }
+
+    /// Looks at the published state without cloning it; keep it short.
+    pub(crate) fn with_view<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&lock(&self.view))
+    }
+
+    /// Follows the index of the published state.
+    pub(crate) fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
+    /// Publishes a state; afterwards replies may go out.
+    pub(crate) fn publish(&self, state: State) {
+        let index = state.core.applied.index;
+        *lock(&self.view) = state;
+        self.applied.send_replace(index);
+    }
+
+    /// Registers interest in a batch of this process, before it is proposed.
+    pub(crate) fn wait_for(&self, seq: u64) -> oneshot::Receiver<Replies> {
+        let (sender, receiver) = oneshot::channel();
+        lock(&self.waiters).insert(seq, sender);
+        receiver
+    }
+
+    /// Gives up waiting.
+    pub(crate) fn forget(&self, seq: u64) {
+        lock(&self.waiters).remove(&seq);
+    }
+
+    /// A batch was decided here: tell who waits, and keep the replies a while for its origin.
+    pub(crate) fn decided(&self, envelope: Envelope, replies: Replies) {
+        if envelope.node == self.node_id && envelope.incarnation == self.incarnation {
+            if let Some(waiter) = lock(&self.waiters).remove(&envelope.seq) {
+                // The waiter may have given up; then nobody needs the replies.
+                let _ = waiter.send(replies.clone());
+            }
+        }
+        let mut recent = lock(&self.recent);
+        if recent.len() >= RECENT_BATCHES {
+            recent.pop_front();
+        }
+        recent.push_back((envelope, replies));
+    }
+
+    /// The replies of a batch, if it was decided here not long ago.
+    pub(crate) fn recent(&self, envelope: Envelope) -> Option<Replies> {
+        lock(&self.recent)
+            .iter()
+            .rev()
+            .find(|(known, _)| *known == envelope)
+            .map(|(_, replies)| replies.clone())
+    }
+}
+
+/// Locks; a poisoned lock is taken over, since every critical section here leaves its data whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

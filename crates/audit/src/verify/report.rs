@@ -1,0 +1,75 @@
+//! What a sound trail amounts to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+/// Most event names that are counted apart; the product has a few dozen. The rest is counted as [`OTHER_EVENTS`].
+const MAX_EVENT_NAMES: usize = 256;
+/// Stands for all event names beyond the bound.
+const OTHER_EVENTS: &str = "(other)";
+
+/// The result of a verification without findings.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Events that were checked.
+    pub events: u64,
+    /// First event checked: 1, or the one after the last retirement; 0 for an empty trail.
+    pub first_seq: u64,
+    /// Last event checked; 0 for an empty trail.
+    pub last_seq: u64,
+    /// Chain head after the last event, 64 hex digits. Equal on all nodes at equal `last_seq`.
+    pub head: String,
+    /// Segments, the open one included.
+    pub segments: u64,
+    /// Checkpoints whose signature and head were checked.
+    pub checkpoints: u64,
+    /// Checkpoints that could not be checked because the signer's key or the signed event lies before a retirement.
+    pub unchecked_checkpoints: u64,
+    /// Nodes with at least one checked checkpoint.
+    pub signers: BTreeSet<u64>,
+    /// Highest event that checkpoints of a majority of the voters of their time cover; 0 when there is none.
+    pub signed_upto_seq: u64,
+    /// Events after it: vouched for by the chain and by fewer signatures.
+    pub unsigned_tail: u64,
+    /// Time of the first event, RFC 3339 UTC.
+    pub first_time: Option<String>,
+    /// Time of the last event, RFC 3339 UTC.
+    pub last_time: Option<String>,
+    /// Whether the open segment ends inside a line, as it does for a moment on a running node and after a crash.
+    pub unfinished_last_line: bool,
+    /// How many events of each name there are.
+    pub by_event: BTreeMap<String, u64>,
+}
+
+impl Report {
+    /// The report as one JSON object.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a report holds only strings and numbers")
+    }
+
+    pub(super) fn count(&mut self, event: &str, time: &str) {
+        self.events += 1;
+        if self.first_time.is_none() {
+            self.first_time = Some(time.to_owned());
+        }
+        match &mut self.last_time {
+            Some(last) => {
+                last.clear();
+                last.push_str(time);
+            }
+            None => self.last_time = Some(time.to_owned()),
+        }
+        if let Some(count) = self.by_event.get_mut(event) {
+            *count += 1;
+            return;
+        }
+        let name = if self.by_event.len() < MAX_EVENT_NAMES {
+            event
+        } else {
+            OTHER_EVENTS
+        };
+        *self.by_event.entry(name.to_owned()).or_default() += 1;
+    }
+}

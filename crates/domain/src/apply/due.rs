@@ -1,0 +1,91 @@
+//! What happens because time passed: destruction of deleted secrets, expiry of credentials and keys.
+//!
+//! At most [`DUE_PER_ENTRY`] of each per entry; the rest waits for the next one.
+
+use crate::apply::Txn;
+use crate::limits::DUE_PER_ENTRY;
+use crate::state::Expiring;
+
+pub(super) fn settle(txn: &mut Txn<'_>) {
+    for _ in 0..DUE_PER_ENTRY {
+        match txn.state.expiries.get_min() {
+            Some((at, _)) if *at <= txn.now => expire(txn),
+            _ => break,
+        }
+    }
+    if txn.now < txn.state.core.hold_destruction_until {
+        return;
+    }
+    for _ in 0..DUE_PER_ENTRY {
+        match txn.state.deletions.get_min() {
+            Some((at, _)) if *at <= txn.now => destroy(txn),
+            _ => break,
+        }
+    }
+}
+
+fn expire(txn: &mut Txn<'_>) {
+    let state = &mut *txn.state;
+    let Some((_, what)) = state.expiries.remove_min() else {
+        return;
+    };
+    match what {
+        Expiring::Idempotency(client, key) => {
+            if state
+                .idempotency
+                .take(&mut state.tracker, &(client.clone(), key))
+                .is_some()
+            {
+                let left = state
+                    .keys_per_client
+                    .get(&client)
+                    .copied()
+                    .unwrap_or(1)
+                    .saturating_sub(1);
+                if left == 0 {
+                    state.keys_per_client.remove(&client);
+                } else {
+                    state.keys_per_client.insert(client, left);
+                }
+            }
+        }
+        Expiring::Token(id) => {
+            if let Some(token) = state.tokens.take(&mut state.tracker, &id) {
+                txn.line("token.expire", "ok")
+                    .text("token", &hex::encode(id))
+                    .text("client", token.client.as_str())
+                    .end();
+            }
+        }
+        Expiring::JoinToken(hash) => {
+            state.join_tokens.take(&mut state.tracker, &hash);
+        }
+        Expiring::Certificate(serial) => {
+            state.revoked.take(&mut state.tracker, &serial);
+        }
+    }
+    super::note_new_segments(txn);
+}
+
+fn destroy(txn: &mut Txn<'_>) {
+    let Some((_, name)) = txn.state.deletions.remove_min() else {
+        return;
+    };
+    let Some(secret) = txn.state.secrets.get(&name).cloned() else {
+        return;
+    };
+    for number in &secret.versions {
+        super::secrets::forget_version(txn.state, &name, *number);
+    }
+    let remembered = crate::secret::Secret {
+        versions: Vec::new(),
+        ..(*secret).clone()
+    };
+    txn.state.put_secret(name.clone(), remembered);
+    txn.line("secret.destroy", "ok")
+        .text("name", name.as_str())
+        .text("reason", "retention")
+        .numbers("versions", secret.versions.iter().copied())
+        .end();
+    super::note_new_segments(txn);
+}

@@ -1,0 +1,134 @@
+//! The one place where replicated bytes are made and read.
+//!
+//! Format: one version byte, then bincode 2 (standard configuration: little endian, variable-length integers). The format
+//! of a released version byte is frozen; golden vectors in the tests hold it. Decoding is bounded by the input's own
+//! length and by [`MAX_DECODED_BYTES`], and must consume every byte.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Version byte of the only format so far.
+const FORMAT: u8 = 1;
+
+/// Upper bound of one decoded object: a snapshot record or a proposal batch is far smaller (rule 10).
+pub const MAX_DECODED_BYTES: usize = 32 * 1024 * 1024;
+
+/// Why bytes could not be read or made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// The version byte is none this build knows.
+    #[error("unknown format version {found}: written by a newer release; upgrade this node")]
+    UnknownFormat {
+        /// The byte that was found.
+        found: u8,
+    },
+    /// The bytes are not a value of the expected type.
+    #[error("malformed bytes: {reason}")]
+    Malformed {
+        /// What the decoder said.
+        reason: String,
+    },
+}
+
+/// Encodes a value.
+///
+/// # Panics
+/// Never for the types of this crate: encoding to memory fails only for types serde can not express.
+pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(64);
+    bytes.push(FORMAT);
+    try_encode_into(value, &mut bytes).expect("types of this crate always encode");
+    bytes
+}
+
+/// Encodes a value that may hold a part which can not be written (a state handle).
+///
+/// # Errors
+/// [`CodecError::Malformed`] for such a value.
+pub fn try_encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError> {
+    let mut bytes = vec![FORMAT];
+    try_encode_into(value, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn try_encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let encoded =
+        bincode::serde::encode_to_vec(value, bincode::config::standard()).map_err(|error| {
+            CodecError::Malformed {
+                reason: error.to_string(),
+            }
+        })?;
+    out.extend_from_slice(&encoded);
+    Ok(())
+}
+
+/// Decodes a value; all bytes must be used.
+///
+/// # Errors
+/// [`CodecError`] for an unknown version, damage, or trailing bytes. Never panics, whatever the input.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    let (&format, body) = bytes.split_first().ok_or_else(|| CodecError::Malformed {
+        reason: "no bytes".to_owned(),
+    })?;
+    if format != FORMAT {
+        return Err(CodecError::UnknownFormat { found: format });
+    }
+    let configuration = bincode::config::standard().with_limit::<MAX_DECODED_BYTES>();
+    let (value, used) =
+        bincode::serde::decode_from_slice(body, configuration).map_err(|error| {
+            CodecError::Malformed {
+                reason: error.to_string(),
+            }
+        })?;
+    if used != body.len() {
+        return Err(CodecError::Malformed {
+            reason: format!("{} trailing bytes", body.len() - used),
+        });
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_survives_the_round_trip() {
+        let value = (7_u64, "name".to_owned(), vec![1_u8, 2, 3]);
+        assert_eq!(
+            decode::<(u64, String, Vec<u8>)>(&encode(&value)).unwrap(),
+            value
+        );
+    }
+
+    #[test]
+    fn the_format_is_frozen() {
+        assert_eq!(
+            encode(&(300_u64, "ab", true)),
+            [1, 251, 44, 1, 2, b'a', b'b', 1]
+        );
+    }
+
+    #[test]
+    fn unknown_formats_and_trailing_bytes_are_refused() {
+        assert_eq!(
+            decode::<u8>(&[9, 1]),
+            Err(CodecError::UnknownFormat { found: 9 })
+        );
+        assert!(matches!(
+            decode::<u8>(&[1, 1, 1]),
+            Err(CodecError::Malformed { .. })
+        ));
+        assert!(matches!(
+            decode::<u8>(&[]),
+            Err(CodecError::Malformed { .. })
+        ));
+    }
+
+    #[test]
+    fn a_length_that_lies_does_not_allocate() {
+        let mut bytes = vec![FORMAT, 253];
+        bytes.extend_from_slice(&u64::MAX.to_le_bytes());
+        assert!(decode::<Vec<u8>>(&bytes).is_err());
+    }
+}

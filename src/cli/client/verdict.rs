@@ -1,0 +1,259 @@
+//! What an attempt means for the call: done, refused, or try elsewhere. Pure, apart from reading a transport's error.
+
+use std::error::Error;
+
+use jarvis_wire::ErrorCode;
+use zeroize::Zeroizing;
+
+use super::call::Answer;
+use crate::cli::error::ServerError;
+
+/// Most characters of a foreign error page that stand in a message: a list of readiness checks fits.
+const MAX_FOREIGN_TEXT: usize = 1_000;
+
+/// What an attempt means for the call.
+pub(super) enum Verdict {
+    /// The answer.
+    Done(Answer),
+    /// A definite error; no other address would say otherwise.
+    Refused(ServerError),
+    /// Another address, or the same one later, may do better.
+    Elsewhere(Failure),
+}
+
+/// Why an attempt brought nothing.
+pub(super) enum Failure {
+    /// No connection: the request never left.
+    Unreachable(String),
+    /// The connection broke or timed out after the request may have left.
+    Broken(String),
+    /// A server that can not serve at the moment.
+    Server(ServerError),
+}
+
+impl Failure {
+    /// A request that did not get its answer.
+    pub(super) fn of_transport(error: &reqwest::Error) -> Self {
+        if error.is_connect() || error.is_builder() {
+            Self::Unreachable(deepest_cause(error))
+        } else {
+            Self::broken(error)
+        }
+    }
+
+    /// An answer that did not arrive whole.
+    pub(super) fn broken(error: &reqwest::Error) -> Self {
+        let cause = if error.is_timeout() {
+            "no answer in time".to_owned()
+        } else {
+            deepest_cause(error)
+        };
+        Self::Broken(cause)
+    }
+
+    /// Whether a write may have been carried out all the same.
+    pub(super) fn may_have_happened(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => false,
+            Self::Broken(_) => true,
+            Self::Server(error) => error.code == ErrorCode::UnknownOutcome,
+        }
+    }
+
+    /// Whether waiting for an election is worth while; a dead or sealed node needs more than that.
+    pub(super) fn may_pass_soon(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => false,
+            Self::Broken(_) => true,
+            Self::Server(error) => error.code != ErrorCode::Sealed,
+        }
+    }
+
+    /// The one to report of two: what a server said explains more than a neighbour that is down.
+    pub(super) fn or_clearer(self, next: Self) -> Self {
+        match (self, next) {
+            (said @ Self::Server(_), Self::Unreachable(_)) => said,
+            (_, next) => next,
+        }
+    }
+
+    /// The failure in words.
+    pub(super) fn cause(self) -> String {
+        match self {
+            Self::Unreachable(cause) | Self::Broken(cause) => cause,
+            Self::Server(error) => format!("{}: {}", error.code, error.message),
+        }
+    }
+}
+
+/// Reads an answer.
+pub(super) fn judge(status: u16, body: Zeroizing<Vec<u8>>) -> Verdict {
+    if (200..300).contains(&status) {
+        return Verdict::Done(Answer::new(body));
+    }
+    match server_error(status, &body) {
+        Told::ByServer(error) if is_passing(error.code) => {
+            Verdict::Elsewhere(Failure::Server(error))
+        }
+        Told::ByServer(error) => Verdict::Refused(error),
+        // A load balancer that lost its server in the middle of the request.
+        Told::BySomebodyElse(error) if matches!(status, 502 | 504) => {
+            Verdict::Elsewhere(Failure::Broken(error.message))
+        }
+        // A load balancer without a server.
+        Told::BySomebodyElse(error) if status == 503 => {
+            Verdict::Elsewhere(Failure::Server(ServerError {
+                code: ErrorCode::NoLeader,
+                ..error
+            }))
+        }
+        Told::BySomebodyElse(error) => Verdict::Refused(error),
+    }
+}
+
+/// Whether the error was decided in the replicated log, where the idempotency key is looked up first: then it holds for
+/// every attempt under that key, and not for the last one only.
+pub(super) fn is_about_the_key(error: &ServerError) -> bool {
+    matches!(
+        error.code,
+        ErrorCode::Conflict
+            | ErrorCode::IdempotencyKeyReused
+            | ErrorCode::NotFound
+            | ErrorCode::NotAuthorized
+            | ErrorCode::QuotaExceeded
+    )
+}
+
+/// The innermost reason of a transport's error: "Connection refused", "invalid peer certificate", ….
+pub(super) fn deepest_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+fn is_passing(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::NoLeader | ErrorCode::Sealed | ErrorCode::UnknownOutcome
+    )
+}
+
+enum Told {
+    ByServer(ServerError),
+    BySomebodyElse(ServerError),
+}
+
+fn server_error(status: u16, body: &[u8]) -> Told {
+    let json = serde_json::from_slice::<serde_json::Value>(body).unwrap_or_default();
+    let text = |field: &str| json.get(field).and_then(serde_json::Value::as_str);
+    let code = text("error").map(|code| ErrorCode::parse(code).unwrap_or(nearest_code(status)));
+    let request_id = text("request_id").map(str::to_owned);
+    let actual_version = json
+        .get("actual_version")
+        .and_then(serde_json::Value::as_u64);
+    match (code, text("message")) {
+        (Some(code), message) => Told::ByServer(ServerError {
+            code,
+            message: message.unwrap_or("the server gave no reason").to_owned(),
+            request_id,
+            actual_version,
+        }),
+        (None, _) => Told::BySomebodyElse(ServerError {
+            code: nearest_code(status),
+            message: foreign_text(status, body),
+            request_id,
+            actual_version,
+        }),
+    }
+}
+
+fn nearest_code(status: u16) -> ErrorCode {
+    match status {
+        401 => ErrorCode::Unauthenticated,
+        403 => ErrorCode::NotAuthorized,
+        404 => ErrorCode::NotFound,
+        409 => ErrorCode::Conflict,
+        413 => ErrorCode::TooLarge,
+        429 => ErrorCode::RateLimited,
+        503 => ErrorCode::NoLeader,
+        504 => ErrorCode::UnknownOutcome,
+        507 => ErrorCode::QuotaExceeded,
+        400..500 => ErrorCode::InvalidRequest,
+        _ => ErrorCode::Internal,
+    }
+}
+
+fn foreign_text(status: u16, body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let shown: String = text
+        .chars()
+        .map(|character| {
+            if character.is_control() {
+                ' '
+            } else {
+                character
+            }
+        })
+        .take(MAX_FOREIGN_TEXT)
+        .collect();
+    match shown.trim() {
+        "" => format!("HTTP status {status} without an explanation"),
+        shown => format!("HTTP status {status}: {shown}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(status: u16, body: &str) -> Verdict {
+        judge(status, Zeroizing::new(body.as_bytes().to_vec()))
+    }
+
+    #[test]
+    fn a7_no_leader_sealed_and_unknown_are_tried_elsewhere_and_the_rest_is_definite() {
+        for code in ErrorCode::ALL {
+            let body = format!(r#"{{"error":"{code}","message":"m","request_id":"r"}}"#);
+            let elsewhere = matches!(of(code.http_status(), &body), Verdict::Elsewhere(_));
+            let passing = matches!(
+                code,
+                ErrorCode::NoLeader | ErrorCode::Sealed | ErrorCode::UnknownOutcome
+            );
+            assert_eq!(elsewhere, passing, "{code}");
+        }
+    }
+
+    #[test]
+    fn a7_a_conflict_keeps_its_actual_version() {
+        let body = r#"{"error":"conflict","message":"m","request_id":"r","actual_version":9}"#;
+        let Verdict::Refused(error) = of(409, body) else {
+            panic!("not refused")
+        };
+        assert_eq!(error.actual_version, Some(9));
+        assert_eq!(error.request_id.as_deref(), Some("r"));
+    }
+
+    #[test]
+    fn l5_a_code_of_a_later_server_falls_back_on_its_status() {
+        let Verdict::Refused(error) = of(403, r#"{"error":"approval_needed","message":"m"}"#)
+        else {
+            panic!("not refused")
+        };
+        assert_eq!(error.code, ErrorCode::NotAuthorized);
+    }
+
+    #[test]
+    fn c4_a_load_balancer_without_servers_is_waited_for_and_a_lost_answer_is_unknown() {
+        let Verdict::Elsewhere(none) = of(503, "<h1>No server is available</h1>") else {
+            panic!("final")
+        };
+        assert!(!none.may_have_happened());
+        let Verdict::Elsewhere(lost) = of(504, "") else {
+            panic!("final")
+        };
+        assert!(lost.may_have_happened());
+        assert!(matches!(of(500, "oops"), Verdict::Refused(_)));
+    }
+}

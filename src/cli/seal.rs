@@ -1,0 +1,208 @@
+//! `seal` and `unseal`: a node's keys, and the ways to open them (X2, X3).
+//!
+//! Sealing concerns single nodes, so there is no failing over: it is done at every address that was given. What changes
+//! the cluster (slots, epochs) goes through any of them.
+
+use std::io::{BufRead, IsTerminal};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use jarvis_wire::SecretText;
+use jarvis_wire::seal::{
+    AddSlot, EpochRotated, SealSlot, SealStatus, SlotAdded, SlotRemoved, Unseal,
+};
+use zeroize::Zeroizing;
+
+use super::client::{Call, Client};
+use super::error::CliError;
+use super::output::{Columns, or_dash, print, print_line};
+
+/// Longest passphrase read from a pipe; argon2id takes far more, a person types far less.
+const MAX_PASSPHRASE_BYTES: usize = 4_096;
+
+/// `seal [status | add-passphrase | remove-slot N | rotate-epoch]`
+#[derive(Args)]
+pub(crate) struct SealArgs {
+    #[command(subcommand)]
+    command: Option<SealCommand>,
+}
+
+#[derive(Subcommand)]
+enum SealCommand {
+    /// Say of every address whether it is sealed, and list the ways to unseal
+    Status,
+    /// Add a passphrase as a way to unseal
+    AddPassphrase,
+    /// Remove a way to unseal
+    RemoveSlot {
+        /// Its number, as `seal status` shows it
+        slot: u64,
+    },
+    /// Encrypt new versions under a new key epoch
+    RotateEpoch,
+}
+
+pub(crate) async fn seal(client: &Client, args: SealArgs) -> Result<ExitCode, CliError> {
+    match args.command {
+        None => at_every_address(client, &Call::post(["sys", "seal"])).await,
+        Some(SealCommand::Status) => status(client).await,
+        Some(SealCommand::AddPassphrase) => {
+            let body = AddSlot {
+                kind: "passphrase".into(),
+                passphrase: SecretText::from(passphrase(true)?),
+            };
+            let call = Call::post(["sys", "slots"]).json(&body)?;
+            let added: SlotAdded = client.call(&call).await?.decode()?;
+            print_line(&format!(
+                "slot {} opens with the new passphrase",
+                added.slot
+            ))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(SealCommand::RemoveSlot { slot }) => {
+            let call = Call::delete(["sys", "slots", &slot.to_string()]);
+            let removed: SlotRemoved = client.call(&call).await?.decode()?;
+            print_line(&format!("slot {} is removed", removed.slot))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(SealCommand::RotateEpoch) => {
+            let call = Call::post(["sys", "epochs", "rotate"]);
+            let rotated: EpochRotated = client.call(&call).await?.decode()?;
+            print_line(&format!(
+                "new versions are encrypted under epoch {}",
+                rotated.epoch
+            ))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+pub(crate) async fn unseal(client: &Client) -> Result<ExitCode, CliError> {
+    let body = Unseal {
+        passphrase: SecretText::from(passphrase(false)?),
+    };
+    at_every_address(client, &Call::post(["sys", "unseal"]).json(&body)?).await
+}
+
+/// Makes the call at every address and says what each answered; the first failure is the command's.
+async fn at_every_address(client: &Client, call: &Call) -> Result<ExitCode, CliError> {
+    let mut failure = None;
+    for (index, address) in client.addresses().enumerate() {
+        let answer = client.call_at(index, call).await;
+        match answer.and_then(|answer| answer.decode::<SealStatus>()) {
+            Ok(status) => print_line(&format!("{address}: {}", word(status.sealed)))?,
+            Err(error) => {
+                eprintln!("{address}: {error}");
+                failure.get_or_insert(error);
+            }
+        }
+    }
+    match failure {
+        None => Ok(ExitCode::SUCCESS),
+        // Sealing and unsealing twice is the same as once, so the command itself is the safe repetition.
+        Some(CliError::UnknownOutcome { cause, .. }) => Err(CliError::UnknownOutcome {
+            idempotency_key: None,
+            cause,
+        }),
+        Some(error) => Err(error),
+    }
+}
+
+async fn status(client: &Client) -> Result<ExitCode, CliError> {
+    let mut nodes = Columns::new(["ADDRESS", "SEAL"]);
+    let mut slots: Option<Vec<SealSlot>> = None;
+    let mut failure = None;
+    for (index, address) in client.addresses().enumerate() {
+        let answer = client.call_at(index, &Call::get(["sys", "seal"])).await;
+        match answer.and_then(|answer| answer.decode::<SealStatus>()) {
+            Ok(status) => {
+                nodes.row([address.to_owned(), word(status.sealed).to_owned()]);
+                slots = slots.or(status.slots);
+            }
+            Err(error) => {
+                nodes.row([address.to_owned(), "no answer".to_owned()]);
+                failure.get_or_insert(error);
+            }
+        }
+    }
+    print(nodes.render().as_bytes())?;
+    if let Some(slots) = slots {
+        let mut columns = Columns::new(["SLOT", "KIND", "NODE"]);
+        for slot in slots {
+            columns.row([slot.slot.to_string(), slot.kind, or_dash(slot.node)]);
+        }
+        print(columns.render().as_bytes())?;
+    }
+    failure.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+fn word(sealed: bool) -> &'static str {
+    if sealed { "sealed" } else { "unsealed" }
+}
+
+/// From the terminal without showing it, twice where it is new; otherwise the first line of standard input.
+fn passphrase(is_new: bool) -> Result<String, CliError> {
+    let input = std::io::stdin();
+    if !input.is_terminal() {
+        return first_line(input.lock());
+    }
+    let ask = |prompt: &str| {
+        rpassword::prompt_password(prompt)
+            .map_err(|error| CliError::file("read", "the terminal", &error))
+    };
+    let typed = Zeroizing::new(ask("Passphrase (not shown): ")?);
+    if is_new && *Zeroizing::new(ask("Again: ")?) != *typed {
+        return Err(CliError::Usage(
+            "the two passphrases differ; nothing was sent".into(),
+        ));
+    }
+    not_empty(&typed)
+}
+
+fn first_line(input: impl BufRead) -> Result<String, CliError> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    input
+        .take(MAX_PASSPHRASE_BYTES as u64 + 1)
+        .read_until(b'\n', &mut bytes)
+        .map_err(|error| CliError::file("read", "standard input", &error))?;
+    if bytes.len() > MAX_PASSPHRASE_BYTES {
+        return Err(CliError::Usage(format!(
+            "a passphrase has at most {MAX_PASSPHRASE_BYTES} bytes"
+        )));
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => not_empty(text.strip_suffix('\n').unwrap_or(text)),
+        Err(_) => Err(CliError::Usage("the passphrase is not UTF-8".into())),
+    }
+}
+
+fn not_empty(text: &str) -> Result<String, CliError> {
+    if text.is_empty() {
+        Err(CliError::Usage(
+            "the passphrase is empty; nothing was sent".into(),
+        ))
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn x3_a_piped_passphrase_is_its_first_line() {
+        assert_eq!(
+            first_line(&b"example phrase\nmore"[..]).unwrap(),
+            "example phrase"
+        );
+        assert_eq!(
+            first_line(&b"example phrase"[..]).unwrap(),
+            "example phrase"
+        );
+        for bad in [&b""[..], &b"\n"[..], &b"\xff\n"[..]] {
+            assert!(first_line(bad).is_err());
+        }
+        assert!(first_line(&vec![b'x'; MAX_PASSPHRASE_BYTES + 1][..]).is_err());
+    }
+}
