@@ -183,7 +183,7 @@ fn parse_with_keys(
         }};
     }
     let paths = read!("paths", table, PathsConfig::read(table, &mut warnings));
-    let config = Config {
+    let mut config = Config {
         server: read!("server", table, ServerConfig::read(table, &paths.data_dir)),
         security: read!("security", table, SecurityConfig::read(table)),
         crypto: read!("crypto", table, CryptoConfig::read(table)),
@@ -196,6 +196,7 @@ fn parse_with_keys(
         audit: read!("audit", table, AuditConfig::read(table)),
         paths,
     };
+    config.cluster.configured = keys.iter().any(|(table, _)| *table == "cluster");
     document.finish()?;
     check_exposure(&config)?;
     warn_about(&config, &mut warnings);

@@ -88,7 +88,6 @@ async fn once(leadership: &Leadership) -> bool {
     let Some(index) = leadership.read_index(ASK_DEADLINE).await else {
         return false;
     };
-    let mut applied = leadership.shared.applied();
-    let reached = applied.wait_for(|applied| *applied >= index);
-    matches!(tokio::time::timeout(ASK_DEADLINE, reached).await, Ok(Ok(_)))
+    let reached = leadership.shared.reached(index);
+    tokio::time::timeout(ASK_DEADLINE, reached).await.is_ok()
 }

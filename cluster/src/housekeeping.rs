@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jarvis_audit::checkpoint;
+use jarvis_audit::checkpoint::{self, Checkpoint};
 use jarvis_domain::NodeId;
 use jarvis_domain::command::{ClusterCommand, Command};
 use jarvis_domain::member::Member;
@@ -20,6 +20,7 @@ use crate::network::{Lane, PeerError};
 use crate::node::Inner;
 use crate::protocol::{stream, to_bytes};
 use crate::raft::machine::blocking;
+use crate::raft::metrics;
 use crate::shared::lock;
 
 /// Between two rounds of the leader.
@@ -34,7 +35,7 @@ const CAUGHT_UP_ENTRIES: u64 = 200;
 const MAX_VOTERS: usize = 5;
 /// How long a transfer of leadership may take until it counts as failed.
 const HAND_OVER_DEADLINE: Duration = Duration::from_secs(3);
-/// A flush slower than this makes the leader hand over (DESIGN 7).
+/// A flush that takes longer than this makes the leader hand over (DESIGN 7).
 const SLOW_FLUSH: Duration = Duration::from_secs(1);
 
 /// The leader's rounds, for as long as the node lives.
@@ -86,7 +87,7 @@ async fn steer(node: &Inner) {
 
 /// Members of the log that Raft does not know become learners; learners that caught up become voters.
 async fn reconcile_members(node: &Inner) -> Result<(), String> {
-    let metrics = node.raft.metrics().borrow_watched().clone();
+    let metrics = metrics(&node.raft);
     let membership = metrics.membership_config.membership();
     if membership.get_joint_config().len() > 1 {
         return Err("a change is under way".to_owned());
@@ -137,7 +138,7 @@ async fn step<T, E: std::fmt::Display>(
 /// A sealed leader can not serve, a leader with a slow disk slows everyone: hand over if someone fitter has caught up.
 async fn hand_over_if_unfit(node: &Inner) {
     let sealed = node.sealed.load(std::sync::atomic::Ordering::Relaxed);
-    let slow = node.take_slow_flush(SLOW_FLUSH);
+    let slow = node.wal.is_over_bound() || node.wal.pending_flush().is_some_and(|since| since > SLOW_FLUSH);
     if !sealed && !slow {
         return;
     }
@@ -166,7 +167,7 @@ async fn hand_over_if_unfit(node: &Inner) {
 
 /// Transfers leadership from this node, and waits until it is gone.
 pub(crate) async fn hand_over(leadership: &Leadership, to: Option<NodeId>) -> Result<(), String> {
-    let metrics = leadership.raft.metrics().borrow_watched().clone();
+    let metrics = metrics(&leadership.raft);
     if metrics.current_leader != Some(metrics.id) {
         return Err("this node does not lead".to_owned());
     }
@@ -250,15 +251,14 @@ impl OwnRounds {
         if new == 0 || !due {
             return;
         }
-        let signature = checkpoint::sign(
-            &node.config.audit_key,
-            &cluster.cluster_id,
-            cluster.recovery_epoch,
-            applied.index,
-            trail.seq,
-            &trail.head,
-        );
-        let signature = signature.to_vec();
+        let checkpoint = Checkpoint {
+            cluster: cluster.cluster_id,
+            recovery_epoch: cluster.recovery_epoch,
+            index: applied.index,
+            seq: trail.seq,
+            head: trail.head,
+        };
+        let signature = checkpoint::sign(&node.config.audit_key, &checkpoint).to_vec();
         let signed = ClusterCommand::Checkpoint {
             index: applied.index,
             seq: trail.seq,
@@ -355,12 +355,10 @@ async fn fetch_segment(
 ) -> Result<Vec<u8>, PeerError> {
     let links = &node.leadership.links;
     let address = links.directory.address(peer).unwrap_or_default();
-    let mut frames = links
-        .network
-        .open_stream(peer, &address, Lane::Snapshot, stream::SEGMENT)
-        .await?;
-    frames.send(to_bytes(&first_seq)).await?;
-    frames.finish().await?;
+    let opened = links.network.open_stream(peer, &address, Lane::Snapshot, stream::SEGMENT).await?;
+    let (sender, mut frames) = opened.split();
+    sender.send(to_bytes(&first_seq)).await?;
+    sender.finish().await?;
     let mut bytes = Vec::new();
     while let Some(chunk) = frames.recv().await? {
         bytes.extend_from_slice(&chunk);
@@ -391,7 +389,7 @@ async fn sync_trail(node: &Inner) {
     );
     let synced = blocking(node.env.simulated, move || {
         lock(&audit).sync()?;
-        jarvis_audit::writer::compress_closed(&*disk, &dir, 1).map(|_| ())
+        jarvis_audit::compress::compress_closed(&*disk, &dir, 1).map(|_| ())
     });
     if let Err(error) = synced.await {
         (node.config.on_fatal)(format!("the audit trail can not be written: {error}"));

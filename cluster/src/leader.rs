@@ -7,14 +7,15 @@ use bytes::Bytes;
 use jarvis_domain::NodeId;
 use jarvis_domain::window::Envelope;
 use openraft::errors::{ClientWriteError, RaftError};
-use openraft::raft::linearizable_read::ReadPolicy;
+use openraft::ReadPolicy;
+use openraft::async_runtime::watch::WatchReceiver;
 use tokio::time::{Instant, timeout};
 
 use crate::directory::Links;
 use crate::network::{Lane, PeerError};
 use crate::proposer::Tried;
 use crate::protocol::{Propose, Proposed, ReadIndex, forward, from_bytes, to_bytes};
-use crate::raft::{Payload, RaftNode};
+use crate::raft::{Payload, RaftNode, server_metrics};
 use crate::shared::{Replies, Shared};
 
 /// Raft, the links to peers, and what apply shows.
@@ -28,7 +29,7 @@ pub(crate) struct Leadership {
 impl Leadership {
     /// The leader as far as this node knows.
     pub(crate) fn leader(&self) -> Option<NodeId> {
-        let metrics = self.raft.server_metrics().borrow_watched().clone();
+        let metrics = server_metrics(&self.raft);
         metrics.current_leader
     }
 

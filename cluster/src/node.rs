@@ -10,6 +10,8 @@ use jarvis_domain::NodeId;
 use jarvis_domain::command::{Access, ClusterCommand, Command, Init};
 use jarvis_domain::outcome::{Outcome, Reply};
 use jarvis_domain::state::State;
+use openraft::Instant as _;
+use openraft::async_runtime::watch::WatchReceiver;
 use tokio::time::Instant;
 
 use crate::barrier::Barrier;
@@ -23,7 +25,7 @@ use crate::proposer::{Lane, ProposeError};
 use crate::protocol::Probe;
 use crate::raft::machine::AuditWriter;
 use crate::raft::snapshot::SnapshotStore;
-use crate::raft::{RaftNode, RaftTiming};
+use crate::raft::{RaftNode, RaftTiming, metrics, server_metrics};
 use crate::shared::Shared;
 use crate::status::Reporter;
 use crate::wal::Wal;
@@ -253,12 +255,10 @@ impl Node {
     /// Whether this node leads and a majority acknowledged that lately (C10).
     #[must_use]
     pub fn leads(&self) -> bool {
-        let metrics = self.inner.raft.metrics().borrow_watched().clone();
-        let lease = u128::from(self.inner.config.timing.election_max_ms) * 2;
+        let metrics = metrics(&self.inner.raft);
+        let lease = self.inner.config.timing.election_max() * 2;
         metrics.current_leader == Some(metrics.id)
-            && metrics
-                .millis_since_quorum_ack
-                .is_none_or(|since| u128::from(since) <= lease)
+            && metrics.last_quorum_acked.is_none_or(|at| at.elapsed() <= lease)
     }
 
     /// What this node says about itself.
@@ -270,19 +270,15 @@ impl Node {
     /// Raft's own metrics as text, for debugging.
     #[must_use]
     pub fn raft_metrics(&self) -> String {
-        self.inner
-            .raft
-            .metrics()
-            .borrow_watched()
-            .clone()
+        metrics(&self.inner.raft)
             .to_string()
     }
 
     /// Log entries known to be committed but not yet applied here.
     #[must_use]
     pub fn apply_lag(&self) -> u64 {
-        let metrics = self.inner.raft.metrics().borrow_watched().clone();
-        let committed = metrics.committed.map_or(0, |id| id.index());
+        let metrics = metrics(&self.inner.raft);
+        let committed = metrics.local_committed.map_or(0, |id| id.index());
         committed.saturating_sub(metrics.last_applied.map_or(0, |id| id.index()))
     }
 
@@ -432,7 +428,7 @@ impl Inner {
     }
 
     pub(crate) fn voters(&self) -> Vec<NodeId> {
-        let metrics = self.raft.server_metrics().borrow_watched().clone();
+        let metrics = server_metrics(&self.raft);
         metrics.membership_config.voter_ids().collect()
     }
 
@@ -449,9 +445,7 @@ impl Inner {
     }
 
     pub(crate) fn applied_index(&self) -> Option<u64> {
-        self.raft
-            .metrics()
-            .borrow_watched()
+        metrics(&self.raft)
             .last_applied
             .map(|id| id.index())
     }
@@ -471,23 +465,18 @@ impl Inner {
         );
         true
     }
-
-    /// Whether a flush was slower than that since the last question.
-    pub(crate) fn take_slow_flush(&self, limit: Duration) -> bool {
-        self.wal.take_slowest_flush() > limit
-    }
 }
 
 /// A Raft core that stopped by itself can not go on: the process must end (rule 6).
 async fn watch_raft(inner: Arc<Inner>) {
-    let mut metrics = inner.raft.metrics();
+    let mut changes = inner.raft.metrics();
     loop {
-        let state = metrics.borrow_watched().running_state.clone();
+        let state = crate::raft::metrics(&inner.raft).running_state;
         if let Err(fatal) = state {
             (inner.config.on_fatal)(format!("raft stopped: {fatal}"));
             return;
         }
-        if metrics.changed().await.is_err() {
+        if changes.changed().await.is_err() {
             return;
         }
     }

@@ -187,7 +187,8 @@ impl Peers {
         sender.finish().await.map_err(|error| error.to_string())
     }
 
-    async fn receive_snapshot(&self, mut frames: FramedStream) -> Result<(), String> {
+    async fn receive_snapshot(&self, stream: FramedStream) -> Result<(), String> {
+        let (sender, mut frames) = stream.split();
         let header = frames
             .recv()
             .await
@@ -231,14 +232,14 @@ impl Peers {
             .install_full_snapshot(header.vote, snapshot)
             .await
             .map_err(|error| error.to_string())?;
-        frames
-            .send(to_bytes(&answer))
+        sender.send(to_bytes(&answer))
             .await
             .map_err(|error| error.to_string())?;
-        frames.finish().await.map_err(|error| error.to_string())
+        sender.finish().await.map_err(|error| error.to_string())
     }
 
-    async fn send_segment(&self, mut frames: FramedStream) -> Result<(), String> {
+    async fn send_segment(&self, stream: FramedStream) -> Result<(), String> {
+        let (sender, mut frames) = stream.split();
         let wanted = frames
             .recv()
             .await
@@ -250,11 +251,10 @@ impl Peers {
             .await
             .map_err(|error| error.to_string())?;
         for chunk in bytes.chunks(SEGMENT_CHUNK) {
-            frames
-                .send(Bytes::copy_from_slice(chunk))
+            sender.send(Bytes::copy_from_slice(chunk))
                 .await
                 .map_err(|error| error.to_string())?;
         }
-        frames.finish().await.map_err(|error| error.to_string())
+        sender.finish().await.map_err(|error| error.to_string())
     }
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jarvis_domain::NodeId;
 use jarvis_domain::codec::encode;
-use jarvis_domain::command::Command;
+use jarvis_domain::command::{ClusterCommand, Command};
 use jarvis_domain::outcome::Reply;
 use jarvis_domain::window::Envelope;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -155,9 +155,11 @@ async fn flush(proposer: Arc<Proposer>, mut commands: mpsc::Receiver<Pending>, b
         tokio::task::yield_now().await;
         let mut bytes = first.bytes;
         let mut batch = vec![first];
-        while batch.len() < MAX_BATCH_COMMANDS {
+        while batch.len() < MAX_BATCH_COMMANDS && !must_be_alone(&batch[0].command) {
             match commands.try_recv() {
-                Ok(pending) if bytes + pending.bytes > MAX_BATCH_BYTES => {
+                Ok(pending)
+                    if bytes + pending.bytes > MAX_BATCH_BYTES || must_be_alone(&pending.command) =>
+                {
                     held = Some(pending);
                     break;
                 }
@@ -174,6 +176,11 @@ async fn flush(proposer: Arc<Proposer>, mut commands: mpsc::Receiver<Pending>, b
             drop(slot);
         });
     }
+}
+
+/// A join takes the index of its entry as the new node's id (rule 11).
+fn must_be_alone(command: &Command) -> bool {
+    matches!(command, Command::Cluster(cluster) if matches!(**cluster, ClusterCommand::Join { .. }))
 }
 
 /// Proposes one batch until it is decided or every deadline in it has passed.
@@ -297,11 +304,10 @@ impl Attempt<'_> {
         leader: NodeId,
         deadline: Instant,
     ) -> Option<Replies> {
-        let mut applied = self.proposer.shared.applied();
         tokio::select! {
             biased;
             replies = &mut *waiter => replies.ok(),
-            _ = applied.wait_for(|applied| *applied >= index) => {
+            () = self.proposer.shared.reached(index) => {
                 // Apply publishes first and tells the waiters next.
                 tokio::task::yield_now().await;
                 if let Ok(replies) = waiter.try_recv() {

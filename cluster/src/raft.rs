@@ -14,6 +14,8 @@ use bytes::Bytes;
 use jarvis_domain::NodeId;
 use jarvis_domain::outcome::LogRef;
 use jarvis_domain::window::Envelope;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::metrics::{RaftMetrics, RaftServerMetrics};
 use openraft::SnapshotPolicy;
 use serde::{Deserialize, Serialize};
 
@@ -126,6 +128,16 @@ pub(crate) fn config(cluster: &str, timing: RaftTiming) -> openraft::Config {
         allow_log_reversion: Some(false),
         ..openraft::Config::default()
     }
+}
+
+/// Raft's metrics now. Cloned at once: holding the guard can dead-lock Raft's core.
+pub(crate) fn metrics(raft: &RaftNode) -> RaftMetrics<TypeConfig> {
+    raft.metrics().borrow_watched().clone()
+}
+
+/// The part of the metrics that changes with leadership and membership only.
+pub(crate) fn server_metrics(raft: &RaftNode) -> RaftServerMetrics<TypeConfig> {
+    raft.server_metrics().borrow_watched().clone()
 }
 
 /// Node ids the raft membership knows.

@@ -52,9 +52,11 @@ impl Shared {
         look(&lock(&self.view))
     }
 
-    /// Follows the index of the published state.
-    pub(crate) fn applied(&self) -> watch::Receiver<u64> {
-        self.applied.subscribe()
+    /// Waits until the published state reached an index.
+    pub(crate) async fn reached(&self, index: u64) {
+        let mut applied = self.applied.subscribe();
+        // The sender lives as long as `self`: waiting can not fail.
+        let _ = applied.wait_for(|applied| *applied >= index).await.map(|_| ());
     }
 
     /// Publishes a state; afterwards replies may go out.

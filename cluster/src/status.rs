@@ -10,6 +10,7 @@ use openraft::ServerState;
 
 use crate::leader::Leadership;
 use crate::network::Lane;
+use crate::raft::metrics;
 use crate::protocol::{Probe, control, from_bytes};
 
 /// A probe's deadline: far above a round trip, below the leader's round of half a second.
@@ -26,7 +27,7 @@ pub(crate) struct Reporter {
 impl Reporter {
     /// This node, now.
     pub(crate) fn probe(&self) -> Probe {
-        let metrics = self.leadership.raft.metrics().borrow_watched().clone();
+        let metrics = metrics(&self.leadership.raft);
         let role = match metrics.state {
             ServerState::Leader => "leader",
             ServerState::Follower => "follower",

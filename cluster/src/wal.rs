@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Invariants:
-//! - `done(Ok)` is called only after the fdatasync that covers the records returned, in the order of submission (rule 6);
+//! - `done(Ok)` is called only after the fdatasync that covers the records returned, in the order of submission
+//!   (rule 6);
 //! - after a failed write or fdatasync nothing is acknowledged any more, and the owner is told once (rule 6);
 //! - reopening gives back everything acknowledged, and nothing that was not submitted. A submission is one unit: after
 //!   a crash all of its records are there, or none;

@@ -53,7 +53,7 @@ impl Fatal {
 
     fn callback(&self) -> OnFatal {
         let count = Arc::clone(&self.0);
-        Arc::new(move |_| {
+        Arc::new(move |_: io::Error| {
             count.fetch_add(1, Ordering::SeqCst);
         })
     }

@@ -36,7 +36,7 @@ enum SealCommand {
     /// Remove a way to unseal
     RemoveSlot {
         /// Its number, as `seal status` shows it
-        slot: u64,
+        slot: String,
     },
     /// Encrypt new versions under a new key epoch
     RotateEpoch,
@@ -129,7 +129,7 @@ async fn status(client: &Client) -> Result<ExitCode, CliError> {
     if let Some(slots) = slots {
         let mut columns = Columns::new(["SLOT", "KIND", "NODE"]);
         for slot in slots {
-            columns.row([slot.slot.to_string(), slot.kind, or_dash(slot.node)]);
+            columns.row([slot.slot.clone(), slot.kind, or_dash(slot.node)]);
         }
         print(columns.render().as_bytes())?;
     }

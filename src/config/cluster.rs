@@ -30,6 +30,8 @@ pub struct ClusterConfig {
     /// Dial the address on the right instead of the peer address on the left (proxies between
     /// peers).
     pub dial_overrides: BTreeMap<String, String>,
+    /// Whether the table was there: without it the node may begin a cluster of its own (F7).
+    pub configured: bool,
 }
 
 impl ClusterConfig {
@@ -60,6 +62,7 @@ impl ClusterConfig {
                 "dial_overrides = { \"n2:9081\" = \"127.0.0.1:19082\" }",
                 parse_host_port,
             )?,
+            configured: false,
         };
         if config.peer_addr.ip().is_unspecified() && config.advertise_peer_addr.is_none() {
             return Err(ConfigError::Conflict {

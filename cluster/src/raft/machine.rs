@@ -124,16 +124,7 @@ impl Machine {
         if lines.bytes.is_empty() {
             return Ok(());
         }
-        let mut writer = lock(&self.audit);
-        let mut from = 0;
-        for (upto, segment) in &lines.closes {
-            writer.append(&lines.bytes[from..*upto], Some(*segment))?;
-            from = *upto;
-        }
-        if from < lines.bytes.len() {
-            writer.append(&lines.bytes[from..], None)?;
-        }
-        Ok(())
+        lock(&self.audit).append_entry(lines)
     }
 
     fn builder(&self) -> io::Result<Builder> {

@@ -94,7 +94,7 @@ impl PeerRaft {
         snapshot: SnapshotOf<TypeConfig, SnapshotFile>,
     ) -> Result<SnapshotResponse<TypeConfig>, PeerError> {
         let SnapshotFile { path, bytes } = snapshot.snapshot;
-        let mut stream = self
+        let opened = self
             .factory
             .links
             .network
@@ -105,7 +105,8 @@ impl PeerRaft {
                 stream::SNAPSHOT,
             )
             .await?;
-        stream
+        let (sender, mut receiver) = opened.split();
+        sender
             .send(to_bytes(&SnapshotHeader {
                 vote,
                 meta: snapshot.meta,
@@ -122,11 +123,11 @@ impl PeerRaft {
                 .map_err(|error| PeerError::Remote {
                     message: format!("snapshot file: {error}"),
                 })?;
-            stream.send(Bytes::from(chunk)).await?;
+            sender.send(Bytes::from(chunk)).await?;
             offset += length;
         }
-        stream.finish().await?;
-        let answer = tokio::time::timeout(TRANSFER_STEP, stream.recv())
+        sender.finish().await?;
+        let answer = tokio::time::timeout(TRANSFER_STEP, receiver.recv())
             .await
             .map_err(|_| PeerError::Timeout)??;
         let answer = answer.ok_or(PeerError::Closed)?;
@@ -155,9 +156,10 @@ impl RaftNetworkV2<TypeConfig> for PeerRaft {
     {
         Box::pin(async move {
             let links = &self.factory.links;
+            let address = self.address();
             let opened = links.network.open_stream(
                 self.target,
-                &self.address(),
+                &address,
                 Lane::Append,
                 stream::APPEND,
             );

@@ -1,7 +1,8 @@
 //! What the handles and the writer share: the live log, the queue and the segments, under one lock.
 //!
 //! ```text
-//!   submit: [lock: accept, queue] ──► writer: [lock: take a group] write, fdatasync [lock: settle] callbacks, unlink
+//!   submit: [lock: accept, queue] ──► writer: [lock: take a group] write, fdatasync [lock: settle]
+//!                                             callbacks, unlink
 //!   read:   [lock: find, reopen] read from disk
 //! ```
 //!

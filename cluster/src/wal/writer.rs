@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   group fits        append ─► fdatasync
-//!   group does not    new segment: header + (vote, committed, purge marker, group) ─► fdatasync ─► sync of the folder
+//!   group does not    new segment: header + group of (vote, committed, purge marker, records)
+//!                     ─► fdatasync ─► sync of the folder
 //! ```
 //!
 //! Invariants:

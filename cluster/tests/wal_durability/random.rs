@@ -118,9 +118,7 @@ impl Model {
             }
             Change::Purge { ahead } => {
                 let upto = self.purged_upto() + ahead;
-                if upto > 0 || self.purged.is_none() {
-                    self.purged = Some((upto, text.clone()));
-                }
+                self.purged = Some((upto, text.clone()));
                 self.entries.retain(|index, _| *index > upto);
                 Record::Purge { upto, marker: text }
             }

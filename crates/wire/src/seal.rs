@@ -19,7 +19,7 @@ pub struct SealStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SealSlot {
     /// Its number.
-    pub slot: u64,
+    pub slot: String,
     /// What opens it: `key_file`, `passphrase`, ….
     pub kind: String,
     /// The node that it belongs to; missing for a slot of the whole cluster.
@@ -51,14 +51,14 @@ pub struct AddSlot {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SlotAdded {
     /// The new slot's number.
-    pub slot: u64,
+    pub slot: String,
 }
 
 /// Answer to `DELETE /sys/slots/{slot}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SlotRemoved {
     /// The slot's number.
-    pub slot: u64,
+    pub slot: String,
     /// Always true.
     pub removed: bool,
 }

@@ -1,6 +1,7 @@
 //! What a sound trail amounts to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::Serialize;
 
@@ -71,5 +72,36 @@ impl Report {
             OTHER_EVENTS
         };
         *self.by_event.entry(name.to_owned()).or_default() += 1;
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.events == 0 {
+            return formatter.write_str("the trail is empty");
+        }
+        writeln!(
+            formatter,
+            "the chain holds: events {} to {} in {} segments",
+            self.first_seq, self.last_seq, self.segments
+        )?;
+        writeln!(formatter, "head {}", self.head)?;
+        let signers: Vec<String> = self.signers.iter().map(u64::to_string).collect();
+        write!(
+            formatter,
+            "signed by a majority of voters up to event {} ({} checkpoints of nodes {}); {} newer events are chained only",
+            self.signed_upto_seq,
+            self.checkpoints,
+            signers.join(", "),
+            self.unsigned_tail
+        )?;
+        if self.unchecked_checkpoints > 0 {
+            let count = self.unchecked_checkpoints;
+            write!(formatter, "\n{count} older checkpoints could not be checked: their keys were retired")?;
+        }
+        if self.unfinished_last_line {
+            write!(formatter, "\nthe last line is unfinished, as on a running node or after a crash")?;
+        }
+        Ok(())
     }
 }

@@ -230,9 +230,22 @@ fn retire_trail(txn: &mut Txn<'_>, upto_seq: u64) -> Result<Outcome, Rejection> 
             .take(&mut txn.state.tracker, &segment.first_seq);
     }
     txn.state.core.trail_first_seq = upto_seq + 1;
+    // What verification needs to know about the part that goes: identity, voters and keys.
+    let core = &txn.state.core;
+    let cluster = core.cluster.as_ref().map_or([0; 16], |cluster| cluster.cluster_id);
+    let recovery_epoch = core.cluster.as_ref().map_or(0, |cluster| cluster.recovery_epoch);
+    let voters = core.voters.clone();
+    let key = |(id, member): (&NodeId, &std::sync::Arc<Member>)| {
+        format!("{id}:{}", hex::encode(member.audit_key))
+    };
+    let signers: Vec<String> = txn.state.members.iter().map(key).collect();
     txn.line("audit.retire", "ok")
         .number("upto_seq", upto_seq)
         .text("head", &hex::encode(last.head))
+        .text("cluster", &hex::encode(cluster))
+        .number("recovery_epoch", recovery_epoch)
+        .numbers("voters", voters)
+        .text("signers", &signers.join(","))
         .end();
     Ok(Outcome::Done)
 }

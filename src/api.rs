@@ -1,0 +1,123 @@
+//! THE route table and the order of layers. A handler is a paragraph: parse, call, render.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, Uri};
+use axum::response::{IntoResponse, Response};
+use jarvis_wire::error::ErrorCode;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::service::{Service, ServiceError};
+
+mod audit;
+mod cluster;
+mod debug;
+mod error;
+mod extract;
+mod health;
+mod layers;
+mod policy;
+mod seal;
+mod secrets;
+mod tokens;
+
+pub use error::ApiError;
+pub use extract::{Connection, Listener};
+
+/// What every handler may use.
+#[derive(Clone)]
+pub struct App {
+    /// What the server can do.
+    pub service: Arc<Service>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What is refused before it costs anything.
+    pub limits: Arc<Limits>,
+    /// Monotonic time of the start.
+    pub started: std::time::Duration,
+}
+
+/// The description in `/openapi.json`; paths and schemas come from the handlers (A12).
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "jarvis-secretsd",
+    description = "A replicated secrets server. Any node takes any request. Errors are {error, message, request_id}."
+))]
+struct Document;
+
+/// Every route, and the OpenAPI document made from them.
+fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::leader))
+        .routes(routes!(health::metrics))
+        .routes(routes!(secrets::write))
+        .routes(routes!(secrets::read, secrets::delete))
+        .routes(routes!(secrets::versions))
+        .routes(routes!(secrets::undelete))
+        .routes(routes!(secrets::destroy))
+        .routes(routes!(secrets::list))
+        .routes(routes!(secrets::batch))
+        .routes(routes!(policy::show, policy::apply))
+        .routes(routes!(policy::explain))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(tokens::revoke_certificate))
+        .routes(routes!(cluster::status))
+        .routes(routes!(cluster::transfer_leader))
+        .routes(routes!(cluster::join_token))
+        .routes(routes!(seal::status))
+        .routes(routes!(seal::unseal))
+        .routes(routes!(seal::seal))
+        .routes(routes!(seal::add_slot))
+        .routes(routes!(seal::remove_slot))
+        .routes(routes!(seal::rotate_epoch))
+        .routes(routes!(audit::trail))
+        .routes(routes!(debug::raft))
+        .routes(routes!(debug::state_hash))
+        .split_for_parts()
+}
+
+/// The router with its layers. From the outside in: request id and error bodies, metrics, limits, the routes.
+pub fn router(app: App) -> Router {
+    let (routes, document) = routes();
+    // Made once: the document does not change while the server runs.
+    let document = document.to_json().unwrap_or_else(|_| "{}".to_owned());
+    let document = axum::routing::get(move || {
+        let document = document.clone();
+        async move { ([("content-type", "application/json")], document) }
+    });
+    routes
+        .route("/openapi.json", document)
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        // Bodies are bounded where they are read, so that what is too large is still answered (A7).
+        .layer(DefaultBodyLimit::disable())
+        .layer(axum::middleware::from_fn_with_state(app.clone(), layers::around))
+        .with_state(app)
+}
+
+async fn unknown_path(uri: Uri) -> Response {
+    let error = if uri.path().starts_with("/secret/") {
+        ServiceError::new(
+            ErrorCode::InvalidRequest,
+            "a '/' inside a secret's name travels as %2F: GET /secret/db%2Fpassword",
+        )
+    } else {
+        ServiceError::new(ErrorCode::NotFound, "there is no such path; GET /openapi.json lists them")
+    };
+    ApiError::from(error).into_response()
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Response {
+    let message = format!("{method} is not possible on {}; GET /openapi.json lists what is", uri.path());
+    ApiError::from(ServiceError::new(ErrorCode::InvalidRequest, message)).into_response()
+}

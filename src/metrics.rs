@@ -1,0 +1,582 @@
+//! What `GET /metrics` says (M, A6).
+//!
+//! Every family is there from the first scrape, zeros included. Label values are words of this
+//! program, ids of nodes, or templates of the route table; never a name, a path or any other text
+//! of a caller. The names of the old daemon are kept and have no labels, as they had none.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TEXT_FORMAT, TextEncoder,
+};
+
+use crate::limits::Reason;
+
+/// The content type of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = TEXT_FORMAT;
+
+/// Upper bounds in seconds: dense around the targets of 10 and 20 ms (T), up to the deadline of a
+/// request.
+const DURATION_BUCKETS: [f64; 14] = [
+    0.000_5, 0.001, 0.002_5, 0.005, 0.007_5, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+];
+
+/// Methods that are told apart; another one could be a caller's invention.
+const METHODS: [&str; 6] = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"];
+/// Stands for whatever is not in a list of known words.
+const OTHER: &str = "other";
+/// What no route matched.
+const UNMATCHED: &str = "unmatched";
+/// More route templates than the route table has; a mistake in the wiring must not fill memory.
+const MAX_ROUTES: usize = 128;
+
+/// Roles of a node.
+const ROLES: [&str; 4] = ["leader", "follower", "learner", "candidate"];
+/// Stands where there is no peer, so that the family is there.
+const NO_PEER: &str = "none";
+
+/// Which certificate expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certificate {
+    /// The API's.
+    Api,
+    /// This node's for its peers.
+    Peer,
+    /// The cluster CA's.
+    Ca,
+}
+
+impl Certificate {
+    const ALL: [Self; 3] = [Self::Api, Self::Peer, Self::Ca];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Peer => "peer",
+            Self::Ca => "ca",
+        }
+    }
+}
+
+/// What a node says about its part in Raft.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RaftNumbers<'a> {
+    /// `leader`, `follower`, `learner` or `candidate`; anything else counts as none of them.
+    pub role: &'a str,
+    /// Its term.
+    pub term: u64,
+    /// Index of the last entry in its log.
+    pub last_log: u64,
+    /// Index of the last entry that it applied.
+    pub applied: u64,
+}
+
+/// All counters and gauges of a process. One instance per server, shared behind an `Arc`.
+pub struct Metrics {
+    registry: Registry,
+    http_requests: IntCounter,
+    http_successes: IntCounter,
+    http_duration: Histogram,
+    http_by_route: IntCounterVec,
+    routes: Mutex<BTreeSet<String>>,
+    secrets: IntGauge,
+    secrets_created: IntCounter,
+    secrets_retrieved: IntCounter,
+    secrets_rotated: IntCounter,
+    rbac_allowed: IntCounter,
+    rbac_denied: IntCounter,
+    encryptions: IntCounter,
+    decryptions: IntCounter,
+    decryption_errors: IntCounter,
+    audit_events: IntCounter,
+    refused: IntCounterVec,
+    raft_role: IntGaugeVec,
+    raft_term: IntGauge,
+    raft_last_log: IntGauge,
+    raft_applied: IntGauge,
+    raft_peer_lag: IntGaugeVec,
+    peers: Mutex<BTreeSet<String>>,
+    commit: Histogram,
+    fsync: GaugeVec,
+    sealed: IntGauge,
+    certificate_expiry: GaugeVec,
+}
+
+impl Metrics {
+    /// Everything at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let make = Maker(&registry);
+        let metrics = Self {
+            http_requests: make.counter("http_requests_total", "Requests answered."),
+            http_successes: make.counter(
+                "http_requests_success",
+                "Requests answered with a status below 400.",
+            ),
+            http_duration: make.histogram(
+                "http_request_duration_seconds",
+                "From the first byte of a request to the answer.",
+            ),
+            http_by_route: make.counters(
+                "jarvis_http_requests_by_route_total",
+                "Requests answered, by method, route and class of the status.",
+                &["method", "route", "status"],
+            ),
+            routes: Mutex::default(),
+            secrets: make.gauge("secrets_total", "Live names in the vault."),
+            secrets_created: make.counter("secrets_created_total", "Versions written."),
+            secrets_retrieved: make.counter("secrets_retrieved_total", "Values read."),
+            secrets_rotated: make.counter("secrets_rotated_total", "Rotations done."),
+            rbac_allowed: make.counter("rbac_allowed_total", "Accesses that the policy allowed."),
+            rbac_denied: make.counter("rbac_denied_total", "Accesses that the policy denied."),
+            encryptions: make.counter("encryption_ops_total", "Values encrypted."),
+            decryptions: make.counter("decryption_ops_total", "Values decrypted."),
+            decryption_errors: make.counter(
+                "decryption_errors_total",
+                "Values that could not be decrypted.",
+            ),
+            audit_events: make.counter("audit_events_total", "Audit events that this node wrote."),
+            refused: make.counters(
+                "requests_refused_total",
+                "Requests refused before they reached the log, by reason.",
+                &["reason"],
+            ),
+            raft_role: make.gauges(
+                "jarvis_raft_role",
+                "1 for the role that the node has, 0 for the others.",
+                &["role"],
+            ),
+            raft_term: make.gauge("jarvis_raft_term", "The node's term."),
+            raft_last_log: make.gauge(
+                "jarvis_raft_last_log",
+                "Index of the last entry in the node's log.",
+            ),
+            raft_applied: make.gauge(
+                "jarvis_raft_applied",
+                "Index of the last entry that the node applied.",
+            ),
+            raft_peer_lag: make.gauges(
+                "jarvis_raft_peer_lag",
+                "Entries that a peer is behind, as the leader sees it.",
+                &["peer"],
+            ),
+            peers: Mutex::default(),
+            commit: make.histogram(
+                "jarvis_commit_seconds",
+                "From a proposal to its outcome, on the node that proposed it.",
+            ),
+            fsync: make.float_gauges(
+                "jarvis_fsync_seconds",
+                "How long a flush of the write-ahead log took: the last one, and the longest.",
+                &["flush"],
+            ),
+            sealed: make.gauge("jarvis_sealed", "1 while the node has no keys."),
+            certificate_expiry: make.float_gauges(
+                "jarvis_certificate_expiry_seconds",
+                "Seconds until a certificate expires, negative afterwards; 0 where there is none.",
+                &["which"],
+            ),
+            registry,
+        };
+        metrics.show_zeros();
+        metrics
+    }
+
+    /// A family with labels is not printed before it has a member.
+    fn show_zeros(&self) {
+        self.http_by_route
+            .with_label_values(&["GET", UNMATCHED, "4xx"]);
+        for reason in Reason::ALL {
+            self.refused.with_label_values(&[reason.as_str()]);
+        }
+        for role in ROLES {
+            self.raft_role.with_label_values(&[role]);
+        }
+        for certificate in Certificate::ALL {
+            self.certificate_expiry
+                .with_label_values(&[certificate.as_str()]);
+        }
+        self.set_peer_lags(&[]);
+        self.set_fsync(Duration::ZERO, Duration::ZERO);
+    }
+
+    /// A request was answered. `route` is the template that the router matched (`/secret/{name}`),
+    /// never the path that was asked for.
+    pub fn http_request(&self, method: &str, route: Option<&str>, status: u16, took: Duration) {
+        self.http_requests.inc();
+        if status < 400 {
+            self.http_successes.inc();
+        }
+        self.http_duration.observe(took.as_secs_f64());
+        let route = self.known_route(route);
+        let labels = [known(&METHODS, method), route, status_class(status)];
+        self.http_by_route.with_label_values(&labels).inc();
+    }
+
+    /// Live names in the vault.
+    pub fn set_secrets(&self, count: u64) {
+        self.secrets.set(signed(count));
+    }
+
+    /// Versions were written.
+    pub fn secrets_created(&self, count: u64) {
+        self.secrets_created.inc_by(count);
+    }
+
+    /// A value was read.
+    pub fn secret_retrieved(&self) {
+        self.secrets_retrieved.inc();
+    }
+
+    /// A rotation was done.
+    pub fn secret_rotated(&self) {
+        self.secrets_rotated.inc();
+    }
+
+    /// The policy decided about an access.
+    pub fn rbac(&self, allowed: bool) {
+        if allowed {
+            self.rbac_allowed.inc();
+        } else {
+            self.rbac_denied.inc();
+        }
+    }
+
+    /// A value was encrypted.
+    pub fn encrypted(&self) {
+        self.encryptions.inc();
+    }
+
+    /// A value was decrypted, or could not be.
+    pub fn decrypted(&self, succeeded: bool) {
+        self.decryptions.inc();
+        if !succeeded {
+            self.decryption_errors.inc();
+        }
+    }
+
+    /// The trail of this node ends at this event now: the count is the trail's, not the process's,
+    /// and never goes back.
+    pub fn audit_events_up_to(&self, seq: u64) {
+        self.audit_events
+            .inc_by(seq.saturating_sub(self.audit_events.get()));
+    }
+
+    /// A request was refused before it reached the log.
+    pub fn refused(&self, reason: Reason) {
+        self.refused.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// The node's part in Raft.
+    pub fn set_raft(&self, numbers: RaftNumbers<'_>) {
+        for role in ROLES {
+            let is_ours = i64::from(role == numbers.role);
+            self.raft_role.with_label_values(&[role]).set(is_ours);
+        }
+        self.raft_term.set(signed(numbers.term));
+        self.raft_last_log.set(signed(numbers.last_log));
+        self.raft_applied.set(signed(numbers.applied));
+    }
+
+    /// How many entries each peer (node id, lag) is behind; empty on a node that does not lead.
+    pub fn set_peer_lags(&self, lags: &[(u64, u64)]) {
+        let mut shown = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut now: Vec<(String, u64)> = lags
+            .iter()
+            .map(|(peer, lag)| (peer.to_string(), *lag))
+            .collect();
+        if now.is_empty() {
+            now.push((NO_PEER.to_owned(), 0));
+        }
+        for gone in shown
+            .iter()
+            .filter(|peer| now.iter().all(|(id, _)| id != *peer))
+        {
+            // Fails only for one that is not there.
+            let _absent = self.raft_peer_lag.remove_label_values(&[gone]);
+        }
+        for (peer, lag) in &now {
+            self.raft_peer_lag
+                .with_label_values(&[peer])
+                .set(signed(*lag));
+        }
+        *shown = now.into_iter().map(|(peer, _)| peer).collect();
+    }
+
+    /// A proposal came back.
+    pub fn committed(&self, took: Duration) {
+        self.commit.observe(took.as_secs_f64());
+    }
+
+    /// The write-ahead log's last flush, and its longest since the start.
+    pub fn set_fsync(&self, last: Duration, longest: Duration) {
+        for (flush, took) in [("last", last), ("max", longest)] {
+            self.fsync
+                .with_label_values(&[flush])
+                .set(took.as_secs_f64());
+        }
+    }
+
+    /// Whether the node has no keys.
+    pub fn set_sealed(&self, sealed: bool) {
+        self.sealed.set(i64::from(sealed));
+    }
+
+    /// Seconds until the certificate expires; `None` where there is none.
+    pub fn set_certificate_expiry(&self, which: Certificate, seconds: Option<i64>) {
+        #[allow(clippy::cast_precision_loss, reason = "a second in ten million years")]
+        let seconds = seconds.unwrap_or(0) as f64;
+        let gauge: Gauge = self.certificate_expiry.with_label_values(&[which.as_str()]);
+        gauge.set(seconds);
+    }
+
+    /// Prometheus' text format; its content type is [`CONTENT_TYPE`].
+    #[must_use]
+    pub fn render(&self) -> String {
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .expect("every family has a name and at least one member")
+    }
+
+    /// The template, if the route table can hold that many.
+    fn known_route<'a>(&self, route: Option<&'a str>) -> &'a str {
+        let Some(route) = route else {
+            return UNMATCHED;
+        };
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        if routes.contains(route) {
+            return route;
+        }
+        if routes.len() >= MAX_ROUTES {
+            return OTHER;
+        }
+        routes.insert(route.to_owned());
+        route
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Metrics")
+    }
+}
+
+fn known<'a>(words: &[&'a str], word: &str) -> &'a str {
+    words
+        .iter()
+        .find(|known| **known == word)
+        .copied()
+        .unwrap_or(OTHER)
+}
+
+const fn status_class(status: u16) -> &'static str {
+    match status {
+        100..200 => "1xx",
+        200..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        _ => "5xx",
+    }
+}
+
+/// Gauges are signed; an index beyond is not reached in the life of a cluster.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Makes and registers; the names are constants of this file, so that nothing of it can fail.
+struct Maker<'a>(&'a Registry);
+
+impl Maker<'_> {
+    const INVARIANT: &'static str = "metric names are valid, and each is used once";
+
+    fn add<M: Collector + Clone + 'static>(&self, made: prometheus::Result<M>) -> M {
+        let metric = made.expect(Self::INVARIANT);
+        self.0
+            .register(Box::new(metric.clone()))
+            .expect(Self::INVARIANT);
+        metric
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.add(IntCounter::new(name, help))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.add(IntGauge::new(name, help))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.add(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn float_gauges(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+        self.add(GaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn histogram(&self, name: &str, help: &str) -> Histogram {
+        let options = HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec());
+        self.add(Histogram::with_opts(options))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The families of REQUIREMENTS M.
+    const FAMILIES: [&str; 24] = [
+        "http_requests_total",
+        "http_requests_success",
+        "http_request_duration_seconds",
+        "secrets_total",
+        "secrets_created_total",
+        "secrets_retrieved_total",
+        "secrets_rotated_total",
+        "rbac_allowed_total",
+        "rbac_denied_total",
+        "encryption_ops_total",
+        "decryption_ops_total",
+        "decryption_errors_total",
+        "audit_events_total",
+        "requests_refused_total",
+        "jarvis_http_requests_by_route_total",
+        "jarvis_raft_role",
+        "jarvis_raft_term",
+        "jarvis_raft_last_log",
+        "jarvis_raft_applied",
+        "jarvis_raft_peer_lag",
+        "jarvis_commit_seconds",
+        "jarvis_fsync_seconds",
+        "jarvis_sealed",
+        "jarvis_certificate_expiry_seconds",
+    ];
+
+    fn has(text: &str, line: &str) -> bool {
+        text.lines().any(|found| found == line)
+    }
+
+    #[test]
+    fn m_every_family_is_there_from_the_first_scrape() {
+        let text = Metrics::new().render();
+        for family in FAMILIES {
+            let samples = text
+                .lines()
+                .filter(|line| !line.starts_with('#') && line.starts_with(family));
+            assert!(samples.count() > 0, "{family}\n{text}");
+        }
+        assert!(has(&text, "http_requests_total 0"), "{text}");
+        assert!(
+            has(&text, "requests_refused_total{reason=\"sealed\"} 0"),
+            "{text}"
+        );
+        assert!(has(&text, "jarvis_raft_role{role=\"leader\"} 0"), "{text}");
+    }
+
+    #[test]
+    fn m_the_old_names_have_no_labels_and_count() {
+        let metrics = Metrics::new();
+        let took = Duration::from_millis(3);
+        metrics.http_request("GET", Some("/secret/{name}"), 200, took);
+        metrics.http_request("GET", Some("/secret/{name}"), 403, took);
+        metrics.secrets_created(2);
+        metrics.decrypted(false);
+        metrics.rbac(true);
+        metrics.set_secrets(7);
+        let text = metrics.render();
+        for line in [
+            "http_requests_total 2",
+            "http_requests_success 1",
+            "http_request_duration_seconds_count 2",
+            "secrets_created_total 2",
+            "decryption_ops_total 1",
+            "decryption_errors_total 1",
+            "rbac_allowed_total 1",
+            "rbac_denied_total 0",
+            "secrets_total 7",
+        ] {
+            assert!(has(&text, line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn a6_no_text_of_a_caller_becomes_a_label() {
+        let metrics = Metrics::new();
+        metrics.http_request("EXAMPLE", None, 404, Duration::ZERO);
+        let text = metrics.render();
+        assert!(!text.contains("EXAMPLE"), "{text}");
+        assert!(
+            text.contains("method=\"other\",route=\"unmatched\",status=\"4xx\"} 1"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn rule_10_the_number_of_routes_is_bounded() {
+        let metrics = Metrics::new();
+        for number in 0..2 * MAX_ROUTES {
+            let route = format!("/route/{number}");
+            metrics.http_request("GET", Some(&route), 200, Duration::ZERO);
+        }
+        let text = metrics.render();
+        assert_eq!(text.matches("route=\"/route/").count(), MAX_ROUTES);
+        assert!(text.contains("route=\"other\""), "{text}");
+    }
+
+    #[test]
+    fn m_a_peer_that_left_is_no_longer_shown() {
+        let metrics = Metrics::new();
+        assert!(has(
+            &metrics.render(),
+            "jarvis_raft_peer_lag{peer=\"none\"} 0"
+        ));
+        metrics.set_peer_lags(&[(2, 10), (3, 0)]);
+        metrics.set_peer_lags(&[(3, 4)]);
+        let text = metrics.render();
+        assert!(has(&text, "jarvis_raft_peer_lag{peer=\"3\"} 4"), "{text}");
+        assert!(!text.contains("peer=\"2\""), "{text}");
+        assert!(!text.contains("peer=\"none\""), "{text}");
+    }
+
+    #[test]
+    fn m_one_role_at_a_time_and_events_never_go_back() {
+        let metrics = Metrics::new();
+        let mut numbers = RaftNumbers {
+            role: "follower",
+            term: 3,
+            last_log: 20,
+            applied: 19,
+        };
+        metrics.set_raft(numbers);
+        numbers.role = "leader";
+        metrics.set_raft(numbers);
+        metrics.audit_events_up_to(5);
+        metrics.audit_events_up_to(4);
+        let text = metrics.render();
+        for line in [
+            "jarvis_raft_role{role=\"leader\"} 1",
+            "jarvis_raft_role{role=\"follower\"} 0",
+            "jarvis_raft_term 3",
+            "jarvis_raft_last_log 20",
+            "jarvis_raft_applied 19",
+            "audit_events_total 5",
+        ] {
+            assert!(has(&text, line), "{line}\n{text}");
+        }
+    }
+}

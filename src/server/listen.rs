@@ -1,0 +1,267 @@
+//! Listeners of the API: TCP, with TLS or without, and a unix socket (A13, F6, X5).
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use jarvis_cluster::tls;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+use crate::api::{Connection, Listener};
+use crate::config::{ApiTls, Config};
+use crate::service::ClientCertificate;
+
+/// A TLS handshake must be done within this time.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// A request's head must arrive within this time, also the first one of a connection.
+const HEAD: Duration = Duration::from_secs(30);
+/// Longest request head, bytes.
+const HEAD_BYTES: usize = 64 * 1024;
+/// After a failed accept (no file descriptors left): others may finish meanwhile.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a listener can not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address is taken, or not this machine's.
+    #[error("can not listen on {address}: {source}. Nothing was changed; choose another [server] bind_addr or stop what uses it")]
+    Address {
+        /// The address.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A certificate or key can not be used.
+    #[error("{path}: {reason}")]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Opened listeners, before they serve.
+pub(super) struct Listeners {
+    tcp: TcpListener,
+    place: Listener,
+    tls: Option<TlsAcceptor>,
+    unix: Option<UnixListener>,
+    connections: Arc<Semaphore>,
+}
+
+impl Listeners {
+    /// Opens everything the configuration names.
+    pub(super) async fn open(config: &Config) -> Result<Self, ListenError> {
+        let address = config.server.bind_addr;
+        let bound = TcpListener::bind(address).await;
+        let tcp = bound.map_err(|source| ListenError::Address { address: address.to_string(), source })?;
+        let tls = config.tls.api.as_ref().map(acceptor).transpose()?;
+        let unix = match &config.server.unix_socket {
+            Some(path) => Some(bind_unix(path)?),
+            None => None,
+        };
+        let place = if address.ip().is_loopback() { Listener::Loopback } else { Listener::Network };
+        let connections = Arc::new(Semaphore::new(config.limits.max_connections));
+        Ok(Self { tcp, place, tls, unix, connections })
+    }
+
+    /// Serves until told to stop; connections under way finish their request.
+    pub(super) async fn serve(self, router: Router, stopping: watch::Receiver<bool>) {
+        let Self { tcp, place, tls, unix, connections } = self;
+        let tcp_loop = {
+            let (router, stopping, connections) = (router.clone(), stopping.clone(), connections.clone());
+            tokio::spawn(async move { serve_tcp(tcp, (place, tls), router, stopping, connections).await })
+        };
+        if let Some(unix) = unix {
+            serve_unix(unix, router, stopping, connections.clone()).await;
+        }
+        let _ = tcp_loop.await;
+    }
+}
+
+async fn serve_tcp(
+    tcp: TcpListener,
+    (place, tls): (Listener, Option<TlsAcceptor>),
+    router: Router,
+    mut stopping: watch::Receiver<bool>,
+    connections: Arc<Semaphore>,
+) {
+    let mut open = tokio::task::JoinSet::new();
+    loop {
+        while open.try_join_next().is_some() {}
+        let Ok(room) = connections.clone().acquire_owned().await else { break };
+        let accepted = tokio::select! {
+            accepted = tcp.accept() => accepted,
+            () = told(&mut stopping) => break,
+        };
+        let Ok((stream, remote)) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let _ = stream.set_nodelay(true);
+        let (router, tls, stopping) = (router.clone(), tls.clone(), stopping.clone());
+        open.spawn(async move {
+            let connection = Connection { listener: place, remote: Some(remote), certificate: None };
+            match tls {
+                None => serve_connection(stream, router, connection, stopping).await,
+                Some(tls) => serve_tls(stream, tls, router, connection, stopping).await,
+            }
+            drop(room);
+        });
+    }
+    drop(tcp);
+    while open.join_next().await.is_some() {}
+}
+
+async fn serve_unix(
+    unix: UnixListener,
+    router: Router,
+    mut stopping: watch::Receiver<bool>,
+    connections: Arc<Semaphore>,
+) {
+    loop {
+        let Ok(room) = connections.clone().acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = unix.accept() => accepted,
+            () = told(&mut stopping) => return,
+        };
+        let Ok((stream, _)) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let (router, stopping) = (router.clone(), stopping.clone());
+        tokio::spawn(async move {
+            let connection = Connection { listener: Listener::Unix, remote: None, certificate: None };
+            serve_connection(stream, router, connection, stopping).await;
+            drop(room);
+        });
+    }
+}
+
+async fn serve_tls(
+    stream: tokio::net::TcpStream,
+    tls: TlsAcceptor,
+    router: Router,
+    connection: Connection,
+    stopping: watch::Receiver<bool>,
+) {
+    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else { return };
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let certificate = certificate.and_then(|certificate| client_certificate(certificate));
+    serve_connection(stream, router, Connection { certificate, ..connection }, stopping).await;
+}
+
+async fn serve_connection<S>(
+    stream: S,
+    router: Router,
+    connection: Connection,
+    mut stopping: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(connection.clone());
+        request.map(Body::new)
+    });
+    let serving = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let mut serving = std::pin::pin!(serving);
+    tokio::select! {
+        // How a connection ends is its client's business.
+        _ = serving.as_mut() => {}
+        () = told(&mut stopping) => {
+            serving.as_mut().graceful_shutdown();
+            let _ = serving.await;
+        }
+    }
+}
+
+/// Waits until the server is told to stop, or is gone.
+async fn told(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await.map(|_| ());
+}
+
+fn bind_unix(path: &std::path::Path) -> Result<UnixListener, ListenError> {
+    let error = |source| ListenError::Address { address: path.display().to_string(), source };
+    // A socket that a dead process left behind refuses connections; one that answers belongs to a live one.
+    if path.exists() {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(error(io::ErrorKind::AddrInUse.into()));
+        }
+        std::fs::remove_file(path).map_err(error)?;
+    }
+    UnixListener::bind(path).map_err(error)
+}
+
+fn acceptor(api: &ApiTls) -> Result<TlsAcceptor, ListenError> {
+    let bad = |path: &PathBuf, reason: String| ListenError::Tls { path: path.clone(), reason };
+    let chain: Vec<_> = CertificateDer::pem_file_iter(&api.cert_path)
+        .and_then(Iterator::collect)
+        .map_err(|error| bad(&api.cert_path, format!("no certificate chain in PEM: {error}")))?;
+    let key = PrivateKeyDer::from_pem_file(&api.key_path)
+        .map_err(|error| bad(&api.key_path, format!("no private key in PEM: {error}")))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| bad(&api.cert_path, error.to_string()))?;
+    let builder = match &api.client_ca_path {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let mut roots = rustls::RootCertStore::empty();
+            let authorities: Vec<_> = CertificateDer::pem_file_iter(path)
+                .and_then(Iterator::collect)
+                .map_err(|error| bad(path, format!("no CA certificate in PEM: {error}")))?;
+            for authority in authorities {
+                roots.add(authority).map_err(|error| bad(path, error.to_string()))?;
+            }
+            let verifier =
+                rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                    .allow_unauthenticated()
+                    .build()
+                    .map_err(|error| bad(path, error.to_string()))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config =
+        builder.with_single_cert(chain, key).map_err(|error| bad(&api.cert_path, error.to_string()))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Who a verified client certificate names: our own CA's `jarvis-client:` URI, or a DNS name (I1).
+fn client_certificate(certificate: &CertificateDer<'_>) -> Option<ClientCertificate> {
+    let client = tls::client_identity(certificate).ok().or_else(|| dns_name(certificate))?;
+    let not_after = u64::try_from(tls::not_after(certificate).ok()?).ok()?.saturating_mul(1_000);
+    Some(ClientCertificate { client, serial: tls::serial(certificate).ok()?, not_after })
+}
+
+fn dns_name(certificate: &CertificateDer<'_>) -> Option<String> {
+    use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let names = parsed.subject_alternative_name().ok()??;
+    let mut names = names.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        _ => None,
+    });
+    let first = names.next()?;
+    // With several names it is not clear who this is; peers' certificates are for peers.
+    (names.next().is_none() && !first.ends_with(".jarvis")).then_some(first)
+}

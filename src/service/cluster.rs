@@ -1,0 +1,162 @@
+//! The cluster: status, transfer of leadership, join tokens (L2).
+
+use jarvis_cluster::tls;
+use jarvis_domain::command::{AdminView, Caller, Change};
+use jarvis_domain::outcome::Outcome;
+use jarvis_domain::time::rfc3339;
+use jarvis_wire::cluster::{
+    ClusterStatus, CreateJoinToken, CreatedJoinToken, LeaderTransferred, NodeRole, NodeStatus, TransferLeader,
+};
+use jarvis_wire::error::ErrorCode;
+use jarvis_wire::health::StateHash;
+use jarvis_wire::text::SecretText;
+use sha2::{Digest, Sha256};
+
+use crate::service::{Service, ServiceError, unknown};
+use crate::setup::JoinToken;
+
+impl Service {
+    /// Every node, asked now.
+    ///
+    /// # Errors
+    /// A7's errors.
+    pub async fn cluster_status(&self, caller: Caller) -> Result<ClusterStatus, ServiceError> {
+        let state = self.admin_view(caller, AdminView::Cluster, "the cluster's status").await?;
+        let cluster = state.core.cluster.as_ref().ok_or_else(unknown)?;
+        let members = self.node.members().await;
+        let newest = members.iter().filter_map(|member| member.probe.as_ref()).map(|probe| probe.last_log).max();
+        let newest = newest.unwrap_or(0);
+        let nodes = members.into_iter().map(|member| {
+            let probe = member.probe;
+            NodeStatus {
+                id: member.node,
+                role: probe.as_ref().map_or(NodeRole::Unreachable, |probe| role(&probe.role)),
+                voter: member.voter,
+                term: probe.as_ref().map(|probe| probe.term),
+                last_log: probe.as_ref().map(|probe| probe.last_log),
+                applied: probe.as_ref().map(|probe| probe.applied),
+                lag: probe.as_ref().map(|probe| newest.saturating_sub(probe.applied)),
+                sealed: probe.as_ref().map(|probe| probe.sealed),
+                version: probe.as_ref().map(|probe| probe.version.clone()),
+                api: member.api_address,
+                peer: member.peer_address,
+                reachable: probe.is_some(),
+            }
+        });
+        Ok(ClusterStatus {
+            cluster_id: hex::encode(cluster.cluster_id),
+            recovery_epoch: cluster.recovery_epoch,
+            level: u64::from(state.core.level),
+            leader: self.node.leader(),
+            term: self.node.probe().term,
+            nodes: nodes.collect(),
+        })
+    }
+
+    /// Hands leadership over; audited before it happens.
+    ///
+    /// # Errors
+    /// A7's errors; `invalid_request` when the target can not lead.
+    pub async fn transfer_leader(
+        &self,
+        caller: Caller,
+        request: &TransferLeader,
+    ) -> Result<LeaderTransferred, ServiceError> {
+        let change = Change::TransferLeader { to: request.to };
+        self.mutate(caller, None, change, "leadership").await?;
+        self.node.transfer_leader(request.to).await.map_err(ServiceError::invalid)?;
+        let deadline = self.deadline();
+        loop {
+            match self.node.leader() {
+                Some(leader) if request.to.is_none_or(|to| to == leader) => {
+                    return Ok(LeaderTransferred { leader });
+                }
+                _ if tokio::time::Instant::now() >= deadline => {
+                    return Err(ServiceError::new(
+                        ErrorCode::UnknownOutcome,
+                        "leadership was handed over, but this node has not heard of the new leader yet",
+                    ));
+                }
+                _ => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+            }
+        }
+    }
+
+    /// Makes a join token; only its hash is in the log.
+    ///
+    /// # Errors
+    /// A7's errors.
+    pub async fn create_join_token(
+        &self,
+        caller: Caller,
+        request: &CreateJoinToken,
+    ) -> Result<CreatedJoinToken, ServiceError> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret)
+            .map_err(|error| ServiceError::new(ErrorCode::Internal, error.to_string()))?;
+        let hash: [u8; 32] = Sha256::digest(secret).into();
+        let ttl_ms = request.ttl_secs.saturating_mul(1_000);
+        let change = Change::CreateJoinToken { hash, uses: request.uses, ttl_ms };
+        let reply = self.mutate(caller, None, change, "join tokens").await?;
+        let Outcome::Created { expires } = reply.outcome else { return Err(unknown()) };
+        let (ca_fingerprint, addresses) = self.node.with_view(|state| {
+            let ca = state.core.cluster.as_ref().map(|cluster| tls::fingerprint(&cluster.ca_certificate));
+            let own = self.node.id();
+            let mut members: Vec<_> = state.members.iter().collect();
+            members.sort_by_key(|(id, _)| **id != own);
+            let addresses = members.into_iter().map(|(_, member)| member.peer_address.clone());
+            (ca.unwrap_or_default(), addresses.collect())
+        });
+        let token = JoinToken { secret, ca_fingerprint, addresses };
+        Ok(CreatedJoinToken {
+            join_token: SecretText::new(token.to_text()),
+            expires_at: expires.map(rfc3339).unwrap_or_default(),
+            uses: request.uses,
+        })
+    }
+
+    /// The state's hash and the trail's head, equal on all nodes at equal index.
+    ///
+    /// # Errors
+    /// A7's errors; `not_found` unless debugging endpoints are on.
+    pub async fn state_hash(&self, caller: Caller) -> Result<StateHash, ServiceError> {
+        self.refuse_debug()?;
+        let state = self.admin_view(caller, AdminView::Debug, "the state's hash").await?;
+        Ok(StateHash {
+            index: state.core.applied.index,
+            hash: hex::encode(state.hash()),
+            audit_seq: state.core.trail.seq,
+            audit_head: hex::encode(state.core.trail.head),
+        })
+    }
+
+    /// Raft's own metrics.
+    ///
+    /// # Errors
+    /// As [`Service::state_hash`].
+    pub async fn raft_metrics(&self, caller: Caller) -> Result<String, ServiceError> {
+        self.refuse_debug()?;
+        self.admin_view(caller, AdminView::Debug, "raft's metrics").await?;
+        Ok(self.node.raft_metrics())
+    }
+
+    fn refuse_debug(&self) -> Result<(), ServiceError> {
+        if self.config.security.debug_endpoints {
+            return Ok(());
+        }
+        Err(ServiceError::new(
+            ErrorCode::NotFound,
+            "debugging endpoints are off: set debug_endpoints = true in [security] to have them",
+        ))
+    }
+}
+
+fn role(text: &str) -> NodeRole {
+    match text {
+        "leader" => NodeRole::Leader,
+        "follower" => NodeRole::Follower,
+        "learner" => NodeRole::Learner,
+        "candidate" => NodeRole::Candidate,
+        _ => NodeRole::Unreachable,
+    }
+}
