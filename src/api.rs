@@ -101,7 +101,10 @@ pub fn router(app: App) -> Router {
         .method_not_allowed_fallback(wrong_method)
         // Bodies are bounded where they are read, so that what is too large is still answered (A7).
         .layer(DefaultBodyLimit::disable())
-        .layer(axum::middleware::from_fn_with_state(app.clone(), layers::around))
+        .layer(axum::middleware::from_fn_with_state(
+            app.clone(),
+            layers::around,
+        ))
         .with_state(app)
 }
 
@@ -112,12 +115,18 @@ async fn unknown_path(uri: Uri) -> Response {
             "a '/' inside a secret's name travels as %2F: GET /secret/db%2Fpassword",
         )
     } else {
-        ServiceError::new(ErrorCode::NotFound, "there is no such path; GET /openapi.json lists them")
+        ServiceError::new(
+            ErrorCode::NotFound,
+            "there is no such path; GET /openapi.json lists them",
+        )
     };
     ApiError::from(error).into_response()
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
-    let message = format!("{method} is not possible on {}; GET /openapi.json lists what is", uri.path());
+    let message = format!(
+        "{method} is not possible on {}; GET /openapi.json lists what is",
+        uri.path()
+    );
     ApiError::from(ServiceError::new(ErrorCode::InvalidRequest, message)).into_response()
 }

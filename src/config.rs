@@ -170,6 +170,7 @@ fn parse_with_keys(
     environment: Environment<'_>,
 ) -> Result<(Loaded, Keys), ConfigError> {
     let mut document = Document::parse(path, text, environment)?;
+    let has_cluster = document.has_table("cluster");
     let mut warnings = Vec::new();
     let mut keys = Keys::new();
 
@@ -196,7 +197,7 @@ fn parse_with_keys(
         audit: read!("audit", table, AuditConfig::read(table)),
         paths,
     };
-    config.cluster.configured = keys.iter().any(|(table, _)| *table == "cluster");
+    config.cluster.configured = has_cluster;
     document.finish()?;
     check_exposure(&config)?;
     warn_about(&config, &mut warnings);

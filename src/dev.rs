@@ -94,10 +94,10 @@ async fn dev(args: &DevArgs, screen: &Screen) -> Result<(), DevError> {
     screen.say(format!("data: {}", plan.dir.display()));
     let mut supervisor = Supervisor::new(&plan, !args.no_restart, screen)?;
     let result = tokio::select! {
-        result = serve(args, plan, &mut supervisor, screen) => result,
+        result = Box::pin(serve(args, plan, &mut supervisor, screen)) => result,
         () = stop.wait() => Ok(()),
     };
-    screen.say("stopping".to_owned());
+    screen.say("stopping");
     supervisor.stop().await;
     result
 }
@@ -105,12 +105,12 @@ async fn dev(args: &DevArgs, screen: &Screen) -> Result<(), DevError> {
 /// Brings the cluster up and keeps it up; ends only by an error.
 async fn serve(
     args: &DevArgs,
-    plan: Plan,
+    mut plan: Plan,
     supervisor: &mut Supervisor<'_>,
     screen: &Screen,
 ) -> Result<(), DevError> {
     let names: Vec<String> = plan.nodes.iter().map(|node| node.name.clone()).collect();
-    match plan.found {
+    match plan.found.take() {
         Some(handle) => supervisor.resume(handle).await?,
         None => establish::establish(&plan, supervisor).await?,
     }

@@ -9,6 +9,7 @@ pub mod api;
 pub mod cli;
 pub mod config;
 
+pub mod dev;
 pub mod hardening;
 pub mod limits;
 pub mod metrics;

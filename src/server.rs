@@ -34,7 +34,7 @@ mod listen;
 pub use listen::ListenError;
 
 /// Requests under way get this long to finish after a signal.
-const DRAIN: Duration = Duration::from_secs(5);
+const DRAIN: Duration = Duration::from_secs(3);
 /// Handing over leadership at the end may take this long.
 const LEAVE_LEADERSHIP: Duration = Duration::from_secs(2);
 /// The first entries of a new cluster, or of a new node, may take this long per try.
@@ -54,7 +54,9 @@ pub enum ServerError {
     #[error(transparent)]
     FileMode(#[from] file_modes::FileModeError),
     /// Nobody lives here, and the configuration is that of a cluster's node.
-    #[error("{path} is empty: this node belongs to no cluster yet. For the first node run `jarvis-secrets cluster init --config …`, for every other one `jarvis-secrets cluster join --config … --token …` (a token is made by `jarvis-secrets cluster join-token` on a running node). If this node lost its disk, join as a new node: an identity never comes back")]
+    #[error(
+        "{path} is empty: this node belongs to no cluster yet. For the first node run `jarvis-secrets cluster init --config …`, for every other one `jarvis-secrets cluster join --config … --token …` (a token is made by `jarvis-secrets cluster join-token` on a running node). If this node lost its disk, join as a new node: an identity never comes back"
+    )]
     Homeless {
         /// The data directory.
         path: String,
@@ -104,15 +106,30 @@ async fn serve(config: Config, exit_with_stdin: bool) -> Result<(), ServerError>
     let vault = Arc::new(Vault::default());
     let metrics = Arc::new(Metrics::new());
     let limits = Arc::new(Limits::new(&config.limits));
-    let service = Service::new(node.clone(), vault.clone(), config.clone(), metrics.clone(), limits.clone())
-        .map_err(|error| ServerError::Other(format!("the journal of stale reads can not be opened: {error}")))?;
+    let service = Service::new(
+        node.clone(),
+        vault.clone(),
+        config.clone(),
+        metrics.clone(),
+        limits.clone(),
+    )
+    .map_err(|error| {
+        ServerError::Other(format!(
+            "the journal of stale reads can not be opened: {error}"
+        ))
+    })?;
     node.set_join_desk(Arc::new(Desk::new(node.clone(), vault.clone())));
 
     let first = files.first()?;
     tokio::spawn(settle(node.clone(), vault, config.clone(), files, first));
     tokio::spawn(tell_aggregates(node.clone(), limits.clone()));
     let started = node.monotonic();
-    let router = api::router(App { service, metrics, limits, started });
+    let router = api::router(App {
+        service,
+        metrics,
+        limits,
+        started,
+    });
     let (stop, stopping) = watch::channel(false);
     let serving = tokio::spawn(listeners.serve(router, stopping));
     tracing::info!(
@@ -140,7 +157,9 @@ fn identity_or_begin(config: &Config, files: &Files) -> Result<Identity, ServerE
         return Ok(identity);
     }
     if config.cluster.configured {
-        return Err(ServerError::Homeless { path: config.paths.data_dir.display().to_string() });
+        return Err(ServerError::Homeless {
+            path: config.paths.data_dir.display().to_string(),
+        });
     }
     let report = setup::begin(config)?;
     files.write("root-token", report.root_token.as_bytes())?;
@@ -163,13 +182,21 @@ fn identity_or_begin(config: &Config, files: &Files) -> Result<Identity, ServerE
 fn peer_security(env: &Env, config: &Config, files: &Files) -> Result<Security, ServerError> {
     let key = jarvis_crypto::SecretBytes::new(files.read("peer.key.der")?);
     let (certificate, ca) = (files.read("peer.crt.der")?, files.read("ca.crt.der")?);
-    let tls = PeerTls::new(env.clock.clone(), &ca, &certificate, key.expose()).map_err(|error| {
-        ServerError::PeerTls { path: config.paths.data_dir.display().to_string(), reason: error.to_string() }
-    })?;
+    let tls =
+        PeerTls::new(env.clock.clone(), &ca, &certificate, key.expose()).map_err(|error| {
+            ServerError::PeerTls {
+                path: config.paths.data_dir.display().to_string(),
+                reason: error.to_string(),
+            }
+        })?;
     Ok(Security::MutualTls(Arc::new(tls)))
 }
 
-fn node_config(config: &Config, files: &Files, identity: &Identity) -> Result<NodeConfig, ServerError> {
+fn node_config(
+    config: &Config,
+    files: &Files,
+    identity: &Identity,
+) -> Result<NodeConfig, ServerError> {
     let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     Ok(NodeConfig {
         node_id: identity.node_id,
@@ -205,15 +232,28 @@ fn node_config(config: &Config, files: &Files, identity: &Identity) -> Result<No
 fn lock_folder(data: &Path) -> Result<std::fs::File, ServerError> {
     use rustix::fs::{FlockOperation, flock};
     let path = data.join("LOCK");
-    let open = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let open = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path);
     let file = open.map_err(|source| SetupError::File { path, source })?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| ServerError::Start(StartError::InUse { path: data.to_owned() }))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+        ServerError::Start(StartError::InUse {
+            path: data.to_owned(),
+        })
+    })?;
     Ok(file)
 }
 
 /// What the first start still has to propose, and unsealing; until both are done.
-async fn settle(node: Node, vault: Arc<Vault>, config: Arc<Config>, files: Files, first: Option<First>) {
+async fn settle(
+    node: Node,
+    vault: Arc<Vault>,
+    config: Arc<Config>,
+    files: Files,
+    first: Option<First>,
+) {
     let own_slot = match &first {
         Some(First::Slot(blob)) => Some(blob.clone()),
         _ => None,
@@ -229,7 +269,10 @@ async fn settle(node: Node, vault: Arc<Vault>, config: Arc<Config>, files: Files
             Ok(false) => {}
             Err(reason) if !told => {
                 told = true;
-                tracing::error!(reason, "this node stays sealed: unseal it with `jarvis-secrets unseal`, or mend the key file and start again");
+                tracing::error!(
+                    reason,
+                    "this node stays sealed: unseal it with `jarvis-secrets unseal`, or mend the key file and start again"
+                );
             }
             Err(_) => {}
         }
@@ -260,9 +303,22 @@ async fn begin(
             tracing::warn!(reason, "beginning the cluster; trying again");
         }
     }
-    let caller = Caller { client: client.clone(), credential: Credential::System, request_id: "cluster-init".to_owned() };
-    let change = Change::CreateToken { id, secret_hash, client, ttl_ms: None };
-    let command = Command::Mutate(Mutation { caller, idempotency: None, change });
+    let caller = Caller {
+        client: client.clone(),
+        credential: Credential::System,
+        request_id: "cluster-init".to_owned(),
+    };
+    let change = Change::CreateToken {
+        id,
+        secret_hash,
+        client,
+        ttl_ms: None,
+    };
+    let command = Command::Mutate(Mutation {
+        caller,
+        idempotency: None,
+        change,
+    });
     while node.with_view(|state| !state.tokens.contains(&id)) {
         done(node, command.clone()).await;
         tokio::time::sleep(RETRY).await;
@@ -279,11 +335,22 @@ async fn tell_aggregates(node: Node, limits: Arc<Limits>) {
     loop {
         tokio::time::sleep(AGGREGATE_PERIOD).await;
         for aggregate in limits.drain_aggregates() {
-            let client = aggregate.client.as_deref().and_then(|client| ClientId::parse(client).ok());
+            let client = aggregate
+                .client
+                .as_deref()
+                .and_then(|client| ClientId::parse(client).ok());
             let (kind, count) = (aggregate.kind.to_owned(), aggregate.count);
-            let command = Command::Cluster(Box::new(ClusterCommand::Aggregate { kind, client, count }));
+            let command = Command::Cluster(Box::new(ClusterCommand::Aggregate {
+                kind,
+                client,
+                count,
+            }));
             if !done(&node, command).await {
-                tracing::warn!(kind = aggregate.kind, count, "refused requests could not be put into the trail");
+                tracing::warn!(
+                    kind = aggregate.kind,
+                    count,
+                    "refused requests could not be put into the trail"
+                );
             }
         }
     }
@@ -296,7 +363,10 @@ async fn wait_for_end(exit_with_stdin: bool) {
         if exit_with_stdin {
             let mut input = tokio::io::stdin();
             let mut buffer = [0; 64];
-            while matches!(tokio::io::AsyncReadExt::read(&mut input, &mut buffer).await, Ok(1..)) {}
+            while matches!(
+                tokio::io::AsyncReadExt::read(&mut input, &mut buffer).await,
+                Ok(1..)
+            ) {}
         } else {
             std::future::pending::<()>().await;
         }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jarvis_cluster::{Node, ProposeError};
-use jarvis_domain::command::{Access, AdminView, Caller, Change, Command, Idempotency, Mutation, Target};
+use jarvis_domain::command::{
+    Access, AdminView, Caller, Change, Command, Idempotency, Mutation, Target,
+};
 use jarvis_domain::outcome::{Outcome, Rejection, Reply};
 use jarvis_domain::policy::Verb;
 use jarvis_domain::state::State;
@@ -34,8 +36,8 @@ mod vault;
 
 pub use desk::Desk;
 pub use identity::{ClientCertificate, Presented};
-pub use secrets::{GotSecret, NewSecret};
 pub use seal::unseal_with_key_file;
+pub use secrets::{GotSecret, NewSecret};
 pub use vault::Vault;
 
 /// How much of a request's deadline is kept for the way back, so that the answer comes within it.
@@ -59,7 +61,12 @@ impl ServiceError {
     /// An error of this code.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), actual_version: None, client: None }
+        Self {
+            code,
+            message: message.into(),
+            actual_version: None,
+            client: None,
+        }
     }
 
     fn invalid(message: impl Into<String>) -> Self {
@@ -93,7 +100,15 @@ impl Service {
     ) -> std::io::Result<Arc<Self>> {
         let journal = stale::Journal::open(&node, &config.paths.data_dir)?;
         let unsealing = tokio::sync::Semaphore::new(1);
-        Ok(Arc::new(Self { node, vault, config, metrics, limits, journal, unsealing }))
+        Ok(Arc::new(Self {
+            node,
+            vault,
+            config,
+            metrics,
+            limits,
+            journal,
+            unsealing,
+        }))
     }
 
     /// The node below.
@@ -136,7 +151,12 @@ impl Service {
     }
 
     /// The access path: the decision, the event, and a view at the same index.
-    async fn view_as(&self, caller: Caller, target: Target, what: &str) -> Result<(State, Reply), ServiceError> {
+    async fn view_as(
+        &self,
+        caller: Caller,
+        target: Target,
+        what: &str,
+    ) -> Result<(State, Reply), ServiceError> {
         let client = caller.client.to_string();
         let reply = self.access(caller, target, what).await?;
         match reply.outcome {
@@ -146,18 +166,32 @@ impl Service {
         }
     }
 
-    async fn access(&self, caller: Caller, target: Target, what: &str) -> Result<Reply, ServiceError> {
+    async fn access(
+        &self,
+        caller: Caller,
+        target: Target,
+        what: &str,
+    ) -> Result<Reply, ServiceError> {
         if let Target::Value { name, .. } | Target::Versions { name } = &target {
             self.foresee(&caller, Verb::Read, name.as_str())?;
         } else if matches!(target, Target::Admin(_)) {
             self.foresee(&caller, Verb::Admin, what)?;
         }
-        let reply = self.node.access(Access { caller, target }, self.deadline()).await.map_err(not_proposed)?;
+        let reply = self
+            .node
+            .access(Access { caller, target }, self.deadline())
+            .await
+            .map_err(not_proposed)?;
         self.count(&reply.outcome);
         Ok(reply)
     }
 
-    async fn admin_view(&self, caller: Caller, view: AdminView, what: &str) -> Result<State, ServiceError> {
+    async fn admin_view(
+        &self,
+        caller: Caller,
+        view: AdminView,
+        what: &str,
+    ) -> Result<State, ServiceError> {
         Ok(self.view_as(caller, Target::Admin(view), what).await?.0)
     }
 
@@ -171,13 +205,23 @@ impl Service {
     ) -> Result<Reply, ServiceError> {
         let client = caller.client.to_string();
         match &change {
-            Change::Delete { name, .. } | Change::Undelete { name } | Change::Destroy { name, .. } => {
+            Change::Delete { name, .. }
+            | Change::Undelete { name }
+            | Change::Destroy { name, .. } => {
                 self.foresee(&caller, Verb::Delete, name.as_str())?;
             }
             _ => self.foresee(&caller, Verb::Admin, what)?,
         }
-        let command = Command::Mutate(Mutation { caller, idempotency, change });
-        let reply = self.node.propose(command, self.deadline()).await.map_err(not_proposed)?;
+        let command = Command::Mutate(Mutation {
+            caller,
+            idempotency,
+            change,
+        });
+        let reply = self
+            .node
+            .propose(command, self.deadline())
+            .await
+            .map_err(not_proposed)?;
         self.count(&reply.outcome);
         match reply.outcome {
             Outcome::Rejected(rejection) => Err(refused(rejection, &client, what)),
@@ -195,7 +239,9 @@ impl Service {
             })
         });
         if denied && caller.credential != Credential::System {
-            self.limits.forbidden(caller.client.as_str()).map_err(limited)?;
+            self.limits
+                .forbidden(caller.client.as_str())
+                .map_err(limited)?;
         }
         Ok(())
     }
@@ -245,12 +291,20 @@ fn unknown() -> ServiceError {
 fn refused(rejection: Rejection, client: &str, what: &str) -> ServiceError {
     let new = |code, message: &str| ServiceError::new(code, message);
     let mut error = match rejection {
-        Rejection::Unauthenticated => {
-            new(ErrorCode::Unauthenticated, "the credential is unknown, expired or revoked")
-        }
+        Rejection::Unauthenticated => new(
+            ErrorCode::Unauthenticated,
+            "the credential is unknown, expired or revoked",
+        ),
         Rejection::NotAuthorized { target, .. } => {
-            let target = if target.is_empty() { what.to_owned() } else { target };
-            new(ErrorCode::NotAuthorized, &format!("client {client} not allowed to access {target}"))
+            let target = if target.is_empty() {
+                what.to_owned()
+            } else {
+                target
+            };
+            new(
+                ErrorCode::NotAuthorized,
+                &format!("client {client} not allowed to access {target}"),
+            )
         }
         Rejection::NotFound => new(ErrorCode::NotFound, &format!("{what} does not exist")),
         Rejection::Deleted(deleted) => new(
@@ -265,7 +319,9 @@ fn refused(rejection: Rejection, client: &str, what: &str) -> ServiceError {
             actual_version: Some(actual_version),
             ..new(
                 ErrorCode::Conflict,
-                &format!("{what} is at version {actual_version}, not at the one this request expects; nothing was changed. Read it again and decide anew"),
+                &format!(
+                    "{what} is at version {actual_version}, not at the one this request expects; nothing was changed. Read it again and decide anew"
+                ),
             )
         },
         Rejection::IdempotencyReused => new(
@@ -278,16 +334,21 @@ fn refused(rejection: Rejection, client: &str, what: &str) -> ServiceError {
         ),
         Rejection::StaleEpoch { current } => new(
             ErrorCode::Internal,
-            &format!("the key epoch changed to {current} while the value was written; nothing was changed. Try again"),
+            &format!(
+                "the key epoch changed to {current} while the value was written; nothing was changed. Try again"
+            ),
         ),
         Rejection::Quota { limit } => new(
             ErrorCode::QuotaExceeded,
-            &format!("the vault is full ({limit} bytes); nothing was changed. Destroy what is not needed, or raise the limit"),
+            &format!(
+                "the vault is full ({limit} bytes); nothing was changed. Destroy what is not needed, or raise the limit"
+            ),
         ),
         Rejection::Invalid { reason } => new(ErrorCode::InvalidRequest, &reason),
-        Rejection::Repeat | Rejection::NotReady => {
-            new(ErrorCode::NoLeader, "the cluster is still beginning; try again in a moment")
-        }
+        Rejection::Repeat | Rejection::NotReady => new(
+            ErrorCode::NoLeader,
+            "the cluster is still beginning; try again in a moment",
+        ),
     };
     error.client = Some(client.to_owned());
     error

@@ -30,11 +30,12 @@ mod join;
 
 pub(crate) use init::api_url;
 pub use init::{InitReport, begin, init};
-pub use join::{JoinReport, JoinToken, join};
 pub(crate) use join::{JoinAnswer, JoinQuestion};
+pub use join::{JoinReport, JoinToken, join};
 
 /// How long a peer certificate is valid: a year; renewal is a matter of the cluster's operation.
-pub(crate) const PEER_CERTIFICATE_LIFETIME: std::time::Duration = std::time::Duration::from_secs(365 * 86_400);
+pub(crate) const PEER_CERTIFICATE_LIFETIME: std::time::Duration =
+    std::time::Duration::from_secs(365 * 86_400);
 
 /// Why a cluster could not be made or joined.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +44,9 @@ pub enum SetupError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A node lives here already.
-    #[error("{path} already holds node {node}; nothing was changed. Start it with `jarvis-secretsd server --config …`, or choose another data directory")]
+    #[error(
+        "{path} already holds node {node}; nothing was changed. Start it with `jarvis-secretsd server --config …`, or choose another data directory"
+    )]
     Exists {
         /// The data directory.
         path: PathBuf,
@@ -51,7 +54,9 @@ pub enum SetupError {
         node: u64,
     },
     /// There is a log here, but not the file that says who this node is.
-    #[error("{path} holds a log but no node.json; nothing was changed. Restore node.json, or move the folder away and join as a new node")]
+    #[error(
+        "{path} holds a log but no node.json; nothing was changed. Restore node.json, or move the folder away and join as a new node"
+    )]
     Orphaned {
         /// The data directory.
         path: PathBuf,
@@ -76,10 +81,14 @@ pub enum SetupError {
     #[error("{0}")]
     Crypto(String),
     /// The join token is none.
-    #[error("this is not a join token: make one with `jarvis-secrets cluster join-token` on a running node")]
+    #[error(
+        "this is not a join token: make one with `jarvis-secrets cluster join-token` on a running node"
+    )]
     BadJoinToken,
     /// No member admitted this node.
-    #[error("no member admitted this node: {reason}. Nothing was changed here that a repetition would not use again: run the same command once more when the cause is mended")]
+    #[error(
+        "no member admitted this node: {reason}. Nothing was changed here that a repetition would not use again: run the same command once more when the cause is mended"
+    )]
     NotAdmitted {
         /// What the last one said.
         reason: String,
@@ -133,7 +142,9 @@ impl Files {
     /// The files of a configuration.
     #[must_use]
     pub fn of(config: &Config) -> Self {
-        Self { data: config.paths.data_dir.clone() }
+        Self {
+            data: config.paths.data_dir.clone(),
+        }
     }
 
     /// Who this node is; `None` if nobody lives here yet.
@@ -144,11 +155,21 @@ impl Files {
         let path = self.data.join("node.json");
         if !path.exists() {
             let orphaned = self.data.join("wal").exists();
-            return if orphaned { Err(SetupError::Orphaned { path: self.data.clone() }) } else { Ok(None) };
+            return if orphaned {
+                Err(SetupError::Orphaned {
+                    path: self.data.clone(),
+                })
+            } else {
+                Ok(None)
+            };
         }
         let bytes = self.read("node.json")?;
-        let damaged = |reason: String| SetupError::File { path: path.clone(), source: io::Error::other(reason) };
-        let identity: Identity = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let damaged = |reason: String| SetupError::File {
+            path: path.clone(),
+            source: io::Error::other(reason),
+        };
+        let identity: Identity =
+            serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
         let mut cluster = [0; 16];
         hex::decode_to_slice(&identity.cluster_id, &mut cluster)
             .map_err(|error| damaged(format!("cluster_id: {error}")))?;
@@ -164,7 +185,9 @@ impl Files {
             return Ok(None);
         }
         let bytes = self.read("first.bin")?;
-        decode(&bytes).map(Some).map_err(|error: CodecError| self.file_error("first.bin", io::Error::other(error)))
+        decode(&bytes)
+            .map(Some)
+            .map_err(|error: CodecError| self.file_error("first.bin", io::Error::other(error)))
     }
 
     /// The first start has proposed it.
@@ -173,7 +196,9 @@ impl Files {
     /// [`SetupError`] when the file can not be removed.
     pub fn first_is_done(&self) -> Result<(), SetupError> {
         match std::fs::remove_file(self.data.join("first.bin")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.file_error("first.bin", error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.file_error("first.bin", error))
+            }
             _ => Ok(()),
         }
     }
@@ -188,12 +213,15 @@ impl Files {
 
     /// Writes a file with mode 600, whole or not at all.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), SetupError> {
-        write_atomic(&RealDisk, &self.data.join(name), bytes).map_err(|source| self.file_error(name, source))
+        write_atomic(&RealDisk, &self.data.join(name), bytes)
+            .map_err(|source| self.file_error(name, source))
     }
 
     pub(crate) fn create_folder(&self) -> Result<(), SetupError> {
         use jarvis_disk::Disk;
-        RealDisk.create_dir_all(&self.data).map_err(|source| self.file_error("", source))
+        RealDisk
+            .create_dir_all(&self.data)
+            .map_err(|source| self.file_error("", source))
     }
 
     fn write_first(&self, first: &First) -> Result<(), SetupError> {
@@ -201,7 +229,8 @@ impl Files {
     }
 
     fn write_identity(&self, identity: &Identity) -> Result<(), SetupError> {
-        let json = serde_json::to_vec_pretty(identity).map_err(|error| SetupError::Crypto(error.to_string()))?;
+        let json = serde_json::to_vec_pretty(identity)
+            .map_err(|error| SetupError::Crypto(error.to_string()))?;
         self.write("node.json", &json)
     }
 
@@ -221,16 +250,20 @@ impl Files {
     }
 
     fn file_error(&self, name: &str, source: io::Error) -> SetupError {
-        SetupError::File { path: self.data.join(name), source }
+        SetupError::File {
+            path: self.data.join(name),
+            source,
+        }
     }
 }
 
 /// Refuses to touch a folder in which a node lives.
 fn refuse_existing(files: &Files, config: &Config) -> Result<(), SetupError> {
     match files.identity()? {
-        Some(identity) => {
-            Err(SetupError::Exists { path: config.paths.data_dir.clone(), node: identity.node_id })
-        }
+        Some(identity) => Err(SetupError::Exists {
+            path: config.paths.data_dir.clone(),
+            node: identity.node_id,
+        }),
         None => Ok(()),
     }
 }
@@ -266,13 +299,19 @@ pub fn shared_slot_context(cluster_id: &[u8; 16]) -> Vec<u8> {
 
 /// The names an API certificate made by the cluster CA carries.
 fn api_names(config: &Config) -> Vec<String> {
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    let mut names = vec![
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+        "::1".to_owned(),
+    ];
     let bind = config.server.bind_addr.ip();
     if !bind.is_unspecified() {
         names.push(bind.to_string());
     }
     if let Some(advertised) = &config.cluster.advertise_api_addr {
-        let host = advertised.rsplit_once(':').map_or(advertised.as_str(), |(host, _)| host);
+        let host = advertised
+            .rsplit_once(':')
+            .map_or(advertised.as_str(), |(host, _)| host);
         names.push(host.trim_matches(['[', ']']).to_owned());
     }
     names.push(config.cluster.node_name.clone());
@@ -283,7 +322,11 @@ fn api_names(config: &Config) -> Vec<String> {
 
 /// Whether the API wants a certificate that is not there yet: then the cluster CA makes one.
 fn wants_api_certificate(config: &Config) -> Option<&crate::config::ApiTls> {
-    config.tls.api.as_ref().filter(|api| !api.cert_path.exists() && !api.key_path.exists())
+    config
+        .tls
+        .api
+        .as_ref()
+        .filter(|api| !api.cert_path.exists() && !api.key_path.exists())
 }
 
 fn write_api_certificate(
@@ -293,8 +336,10 @@ fn write_api_certificate(
 ) -> Result<(), SetupError> {
     use jarvis_cluster::tls::certificate_pem;
     let write = |path: &Path, bytes: &[u8]| {
-        write_atomic(&RealDisk, path, bytes)
-            .map_err(|source| SetupError::File { path: path.to_owned(), source })
+        write_atomic(&RealDisk, path, bytes).map_err(|source| SetupError::File {
+            path: path.to_owned(),
+            source,
+        })
     };
     let chain = certificate_pem(certificate) + &certificate_pem(ca);
     write(&api.cert_path, chain.as_bytes())?;

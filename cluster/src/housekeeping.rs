@@ -138,7 +138,11 @@ async fn step<T, E: std::fmt::Display>(
 /// A sealed leader can not serve, a leader with a slow disk slows everyone: hand over if someone fitter has caught up.
 async fn hand_over_if_unfit(node: &Inner) {
     let sealed = node.sealed.load(std::sync::atomic::Ordering::Relaxed);
-    let slow = node.wal.is_over_bound() || node.wal.pending_flush().is_some_and(|since| since > SLOW_FLUSH);
+    let slow = node.wal.is_over_bound()
+        || node
+            .wal
+            .pending_flush()
+            .is_some_and(|since| since > SLOW_FLUSH);
     if !sealed && !slow {
         return;
     }
@@ -355,7 +359,10 @@ async fn fetch_segment(
 ) -> Result<Vec<u8>, PeerError> {
     let links = &node.leadership.links;
     let address = links.directory.address(peer).unwrap_or_default();
-    let opened = links.network.open_stream(peer, &address, Lane::Snapshot, stream::SEGMENT).await?;
+    let opened = links
+        .network
+        .open_stream(peer, &address, Lane::Snapshot, stream::SEGMENT)
+        .await?;
     let (sender, mut frames) = opened.split();
     sender.send(to_bytes(&first_seq)).await?;
     sender.finish().await?;

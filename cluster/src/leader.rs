@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use jarvis_domain::NodeId;
 use jarvis_domain::window::Envelope;
-use openraft::errors::{ClientWriteError, RaftError};
 use openraft::ReadPolicy;
 use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{ClientWriteError, RaftError};
 use tokio::time::{Instant, timeout};
 
 use crate::directory::Links;

@@ -258,7 +258,9 @@ impl Node {
         let metrics = metrics(&self.inner.raft);
         let lease = self.inner.config.timing.election_max() * 2;
         metrics.current_leader == Some(metrics.id)
-            && metrics.last_quorum_acked.is_none_or(|at| at.elapsed() <= lease)
+            && metrics
+                .last_quorum_acked
+                .is_none_or(|at| at.elapsed() <= lease)
     }
 
     /// What this node says about itself.
@@ -270,8 +272,7 @@ impl Node {
     /// Raft's own metrics as text, for debugging.
     #[must_use]
     pub fn raft_metrics(&self) -> String {
-        metrics(&self.inner.raft)
-            .to_string()
+        metrics(&self.inner.raft).to_string()
     }
 
     /// Log entries known to be committed but not yet applied here.
@@ -445,9 +446,7 @@ impl Inner {
     }
 
     pub(crate) fn applied_index(&self) -> Option<u64> {
-        metrics(&self.raft)
-            .last_applied
-            .map(|id| id.index())
+        metrics(&self.raft).last_applied.map(|id| id.index())
     }
 
     /// Log bytes at which the next snapshot is due: enough new log since the last purge.

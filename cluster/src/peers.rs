@@ -232,7 +232,8 @@ impl Peers {
             .install_full_snapshot(header.vote, snapshot)
             .await
             .map_err(|error| error.to_string())?;
-        sender.send(to_bytes(&answer))
+        sender
+            .send(to_bytes(&answer))
             .await
             .map_err(|error| error.to_string())?;
         sender.finish().await.map_err(|error| error.to_string())
@@ -251,7 +252,8 @@ impl Peers {
             .await
             .map_err(|error| error.to_string())?;
         for chunk in bytes.chunks(SEGMENT_CHUNK) {
-            sender.send(Bytes::copy_from_slice(chunk))
+            sender
+                .send(Bytes::copy_from_slice(chunk))
                 .await
                 .map_err(|error| error.to_string())?;
         }

@@ -158,7 +158,8 @@ async fn flush(proposer: Arc<Proposer>, mut commands: mpsc::Receiver<Pending>, b
         while batch.len() < MAX_BATCH_COMMANDS && !must_be_alone(&batch[0].command) {
             match commands.try_recv() {
                 Ok(pending)
-                    if bytes + pending.bytes > MAX_BATCH_BYTES || must_be_alone(&pending.command) =>
+                    if bytes + pending.bytes > MAX_BATCH_BYTES
+                        || must_be_alone(&pending.command) =>
                 {
                     held = Some(pending);
                     break;

@@ -14,15 +14,17 @@ use bytes::Bytes;
 use jarvis_domain::NodeId;
 use jarvis_domain::outcome::LogRef;
 use jarvis_domain::window::Envelope;
+use openraft::SnapshotPolicy;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::{RaftMetrics, RaftServerMetrics};
-use openraft::SnapshotPolicy;
 use serde::{Deserialize, Serialize};
 
 pub(crate) mod log_store;
 pub(crate) mod machine;
 pub(crate) mod peer_raft;
 pub(crate) mod snapshot;
+#[cfg(test)]
+mod suite;
 
 /// What a log entry carries: opaque to Raft, decoded only by apply.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -56,7 +56,10 @@ impl Shared {
     pub(crate) async fn reached(&self, index: u64) {
         let mut applied = self.applied.subscribe();
         // The sender lives as long as `self`: waiting can not fail.
-        let _ = applied.wait_for(|applied| *applied >= index).await.map(|_| ());
+        let _ = applied
+            .wait_for(|applied| *applied >= index)
+            .await
+            .map(|_| ());
     }
 
     /// Publishes a state; afterwards replies may go out.

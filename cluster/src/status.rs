@@ -10,8 +10,8 @@ use openraft::ServerState;
 
 use crate::leader::Leadership;
 use crate::network::Lane;
-use crate::raft::metrics;
 use crate::protocol::{Probe, control, from_bytes};
+use crate::raft::metrics;
 
 /// A probe's deadline: far above a round trip, below the leader's round of half a second.
 const PROBE_DEADLINE: Duration = Duration::from_millis(400);

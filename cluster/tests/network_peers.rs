@@ -688,15 +688,16 @@ impl PeerHandler for TestHandler {
         _peer: PeerIdentity,
         _lane: Lane,
         _kind: u8,
-        mut stream: FramedStream,
+        stream: FramedStream,
     ) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            while let Ok(Some(frame)) = stream.recv().await {
-                if stream.send(frame).await.is_err() {
+            let (sender, mut receiver) = stream.split();
+            while let Ok(Some(frame)) = receiver.recv().await {
+                if sender.send(frame).await.is_err() {
                     return;
                 }
             }
-            let _ = stream.finish().await;
+            let _ = sender.finish().await;
         })
     }
 

@@ -212,7 +212,7 @@ fn seeds() -> Range<u64> {
 
 fn parse_seeds(text: &str) -> Option<Range<u64>> {
     let (first, end) = text.split_once("..")?;
-    let seeds = first.parse().ok()?..end.parse().ok()?;
+    let seeds: Range<u64> = first.parse().ok()?..end.parse().ok()?;
     (!seeds.is_empty()).then_some(seeds)
 }
 

@@ -2,7 +2,9 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
-use jarvis_wire::cluster::{ClusterStatus, CreateJoinToken, CreatedJoinToken, LeaderTransferred, TransferLeader};
+use jarvis_wire::cluster::{
+    ClusterStatus, CreateJoinToken, CreatedJoinToken, LeaderTransferred, TransferLeader,
+};
 
 use crate::api::extract::{self, Asked, asked};
 use crate::api::secrets::SMALL_BODY_BYTES;
@@ -10,7 +12,10 @@ use crate::api::{ApiError, App};
 
 /// Every node: role, term, last log, applied, lag, sealed, version.
 #[utoipa::path(get, path = "/cluster/status", responses((status = 200, body = ClusterStatus)))]
-pub(super) async fn status(State(app): State<App>, request: Request) -> Result<Json<ClusterStatus>, ApiError> {
+pub(super) async fn status(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<ClusterStatus>, ApiError> {
     let (parts, _) = request.into_parts();
     let caller = extract::caller(&app, &parts).await?;
     Ok(Json(app.service.cluster_status(caller).await?))
@@ -22,13 +27,18 @@ pub(super) async fn transfer_leader(
     State(app): State<App>,
     request: Request,
 ) -> Result<Json<LeaderTransferred>, ApiError> {
-    let Asked { caller, body, .. } = asked::<TransferLeader>(&app, request, SMALL_BODY_BYTES).await?;
+    let Asked { caller, body, .. } =
+        asked::<TransferLeader>(&app, request, SMALL_BODY_BYTES).await?;
     Ok(Json(app.service.transfer_leader(caller, &body).await?))
 }
 
 /// Makes a join token.
 #[utoipa::path(post, path = "/cluster/join-token", request_body = CreateJoinToken, responses((status = 200, body = CreatedJoinToken)))]
-pub(super) async fn join_token(State(app): State<App>, request: Request) -> Result<Json<CreatedJoinToken>, ApiError> {
-    let Asked { caller, body, .. } = asked::<CreateJoinToken>(&app, request, SMALL_BODY_BYTES).await?;
+pub(super) async fn join_token(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<CreatedJoinToken>, ApiError> {
+    let Asked { caller, body, .. } =
+        asked::<CreateJoinToken>(&app, request, SMALL_BODY_BYTES).await?;
     Ok(Json(app.service.create_join_token(caller, &body).await?))
 }

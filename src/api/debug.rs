@@ -17,7 +17,10 @@ pub(super) async fn raft(State(app): State<App>, request: Request) -> Result<Str
 
 /// The state's hash and the trail's head: equal on all nodes at equal index.
 #[utoipa::path(get, path = "/debug/state-hash", responses((status = 200, body = StateHash)))]
-pub(super) async fn state_hash(State(app): State<App>, request: Request) -> Result<Json<StateHash>, ApiError> {
+pub(super) async fn state_hash(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<StateHash>, ApiError> {
     let (parts, _) = request.into_parts();
     let caller = extract::caller(&app, &parts).await?;
     Ok(Json(app.service.state_hash(caller).await?))

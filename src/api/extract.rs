@@ -73,7 +73,11 @@ pub(super) async fn maybe_caller(app: &App, parts: &Parts) -> Result<Option<Call
     let has_none = presented.bearer.is_none()
         && presented.certificate.is_none()
         && !(presented.header.is_some() && presented.header_is_believed);
-    if has_none { Ok(None) } else { Ok(Some(app.service.identify(presented).await?)) }
+    if has_none {
+        Ok(None)
+    } else {
+        Ok(Some(app.service.identify(presented).await?))
+    }
 }
 
 fn presented(app: &App, parts: &Parts) -> Result<Presented, ApiError> {
@@ -82,17 +86,26 @@ fn presented(app: &App, parts: &Parts) -> Result<Presented, ApiError> {
     let trusts = app.service.config().security.trust_client_header;
     Ok(Presented {
         bearer: bearer(&parts.headers)?,
-        header_is_believed: trusts && connection.is_some_and(|connection| believes(connection, &parts.headers)),
+        header_is_believed: trusts
+            && connection.is_some_and(|connection| believes(connection, &parts.headers)),
         header,
         certificate: connection.and_then(|connection| connection.certificate.clone()),
-        request_id: parts.extensions.get::<RequestId>().map(|id| id.0.to_string()).unwrap_or_default(),
+        request_id: parts
+            .extensions
+            .get::<RequestId>()
+            .map(|id| id.0.to_string())
+            .unwrap_or_default(),
     })
 }
 
 /// I2: a bare header is believed only on a local listener, for a request that nobody passed on.
 fn believes(connection: &Connection, headers: &HeaderMap) -> bool {
-    let passed_on = [FORWARDED, VIA, ORIGIN].iter().any(|name| headers.contains_key(name))
-        || headers.keys().any(|name| name.as_str().starts_with("x-forwarded-"));
+    let passed_on = [FORWARDED, VIA, ORIGIN]
+        .iter()
+        .any(|name| headers.contains_key(name))
+        || headers
+            .keys()
+            .any(|name| name.as_str().starts_with("x-forwarded-"));
     if passed_on {
         return false;
     }
@@ -110,13 +123,22 @@ fn is_loopback_literal(host: &str) -> bool {
     if let Ok(address) = host.parse::<SocketAddr>() {
         return address.ip().is_loopback();
     }
-    host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    host.trim_matches(['[', ']'])
+        .parse::<std::net::IpAddr>()
+        .is_ok_and(|address| address.is_loopback())
 }
 
 fn bearer(headers: &HeaderMap) -> Result<Option<SecretBytes>, ApiError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let malformed = || ApiError::new(ErrorCode::Unauthenticated, "the Authorization header is not `Bearer jv1.…`");
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let malformed = || {
+        ApiError::new(
+            ErrorCode::Unauthenticated,
+            "the Authorization header is not `Bearer jv1.…`",
+        )
+    };
     if values.next().is_some() {
         return Err(malformed());
     }
@@ -129,13 +151,20 @@ fn bearer(headers: &HeaderMap) -> Result<Option<SecretBytes>, ApiError> {
 }
 
 pub(super) fn text_header(headers: &HeaderMap, name: &str) -> Result<Option<String>, ApiError> {
-    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| ApiError::invalid("bad header name"))?;
+    let name = HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| ApiError::invalid("bad header name"))?;
     let mut values = headers.get_all(&name).iter();
-    let Some(value) = values.next() else { return Ok(None) };
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
     if values.next().is_some() {
-        return Err(ApiError::invalid(format!("the header {name} is there more than once")));
+        return Err(ApiError::invalid(format!(
+            "the header {name} is there more than once"
+        )));
     }
-    let text = value.to_str().map_err(|_| ApiError::invalid(format!("the header {name} is not plain text")))?;
+    let text = value
+        .to_str()
+        .map_err(|_| ApiError::invalid(format!("the header {name} is not plain text")))?;
     Ok(Some(text.to_owned()))
 }
 
@@ -166,10 +195,17 @@ pub(super) async fn body(body: Body, limit: u64) -> Result<SecretBytes, ApiError
     let mut body = body;
     let mut bytes = Vec::new();
     loop {
-        let frame = timeout_at(deadline, body.frame()).await.map_err(|_| slow())?;
-        let Some(frame) = frame else { return Ok(SecretBytes::new(bytes)) };
-        let frame = frame.map_err(|_| ApiError::invalid("the body ended early; nothing was changed"))?;
-        let Ok(data) = frame.into_data() else { continue };
+        let frame = timeout_at(deadline, body.frame())
+            .await
+            .map_err(|_| slow())?;
+        let Some(frame) = frame else {
+            return Ok(SecretBytes::new(bytes));
+        };
+        let frame =
+            frame.map_err(|_| ApiError::invalid("the body ended early; nothing was changed"))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         if bytes.len() as u64 + data.len() as u64 > limit {
             drain(&mut body).await;
             let message = format!("the body is longer than {limit} bytes; nothing was changed");
@@ -194,7 +230,11 @@ async fn drain(body: &mut Body) {
 
 /// Parses a JSON body.
 pub(super) fn json<T: DeserializeOwned>(bytes: &SecretBytes) -> Result<T, ApiError> {
-    let text = if bytes.is_empty() { b"{}" } else { bytes.expose() };
+    let text = if bytes.is_empty() {
+        b"{}"
+    } else {
+        bytes.expose()
+    };
     // serde_json's message can quote the value it stumbled over: only where, and of which kind, is told.
     serde_json::from_slice(text).map_err(|error| {
         let problem = match error.classify() {
@@ -203,14 +243,18 @@ pub(super) fn json<T: DeserializeOwned>(bytes: &SecretBytes) -> Result<T, ApiErr
             _ => "it is not JSON".to_owned(),
         };
         let (line, column) = (error.line(), error.column());
-        ApiError::invalid(format!("the JSON body can not be used: {problem} (line {line}, column {column})"))
+        ApiError::invalid(format!(
+            "the JSON body can not be used: {problem} (line {line}, column {column})"
+        ))
     })
 }
 
 /// Unknown and missing fields are named; anything else could hold a value.
 fn describe_data_error(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let named = ["missing field", "unknown field", "duplicate field"].iter().any(|start| text.starts_with(start));
+    let named = ["missing field", "unknown field", "duplicate field"]
+        .iter()
+        .any(|start| text.starts_with(start));
     if named && text.len() < 400 {
         text.split(" at line").next().unwrap_or_default().to_owned()
     } else {
@@ -224,12 +268,21 @@ pub(super) fn idempotency(
     parts: &Parts,
     body: &[u8],
 ) -> Result<Option<(String, [u8; 32])>, ApiError> {
-    let Some(key) = text_header(&parts.headers, IDEMPOTENCY_KEY_HEADER)? else { return Ok(None) };
+    let Some(key) = text_header(&parts.headers, IDEMPOTENCY_KEY_HEADER)? else {
+        return Ok(None);
+    };
     if key.is_empty() || key.len() > MAX_KEY_BYTES {
-        return Err(ApiError::invalid(format!("an Idempotency-Key has 1 to {MAX_KEY_BYTES} characters")));
+        return Err(ApiError::invalid(format!(
+            "an Idempotency-Key has 1 to {MAX_KEY_BYTES} characters"
+        )));
     }
-    let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-    let mac = app.service.request_mac(&[parts.method.as_str().as_bytes(), target.as_bytes(), body])?;
+    let target = parts
+        .uri
+        .path_and_query()
+        .map_or("", |target| target.as_str());
+    let mac =
+        app.service
+            .request_mac(&[parts.method.as_str().as_bytes(), target.as_bytes(), body])?;
     Ok(Some((key, mac)))
 }
 
@@ -241,7 +294,11 @@ pub(super) struct Asked<T> {
 }
 
 /// Takes a request apart: caller first, so that strangers can not make the server read bodies.
-pub(super) async fn asked<T: DeserializeOwned>(app: &App, request: Request, limit: u64) -> Result<Asked<T>, ApiError> {
+pub(super) async fn asked<T: DeserializeOwned>(
+    app: &App,
+    request: Request,
+    limit: u64,
+) -> Result<Asked<T>, ApiError> {
     let (parts, content) = request.into_parts();
     let caller = match caller(app, &parts).await {
         Ok(caller) => caller,

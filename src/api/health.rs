@@ -48,11 +48,20 @@ pub(super) async fn readyz(State(app): State<App>, Query(query): Query<ReadyQuer
         ]
     };
     let ready = checks.iter().all(|(_, holds)| *holds);
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     if query.verbose.is_some() {
-        let checks: serde_json::Map<_, _> =
-            checks.into_iter().map(|(name, holds)| (name.to_owned(), holds.into())).collect();
-        return (status, Json(json!({ "ready": ready, "checks": checks, "age_ms": age.map(|age| age as u64) })))
+        let checks: serde_json::Map<_, _> = checks
+            .into_iter()
+            .map(|(name, holds)| (name.to_owned(), holds.into()))
+            .collect();
+        return (
+            status,
+            Json(json!({ "ready": ready, "checks": checks, "age_ms": age.map(|age| age as u64) })),
+        )
             .into_response();
     }
     (status, if ready { "ready\n" } else { "not ready\n" }).into_response()
@@ -62,8 +71,16 @@ pub(super) async fn readyz(State(app): State<App>, Query(query): Query<ReadyQuer
 #[utoipa::path(get, path = "/leader", responses((status = 200), (status = 503)))]
 pub(super) async fn leader(State(app): State<App>) -> Response {
     let node = app.service.node();
-    let status = if node.leads() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "leader": node.leader(), "node": node.id() }))).into_response()
+    let status = if node.leads() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (
+        status,
+        Json(json!({ "leader": node.leader(), "node": node.id() })),
+    )
+        .into_response()
 }
 
 /// Prometheus text.
@@ -83,6 +100,13 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
     });
     let stats = node.wal().stats();
     let micros = std::time::Duration::from_micros;
-    metrics.set_fsync(micros(stats.last_flush_micros), micros(stats.max_flush_micros));
-    ([("content-type", "text/plain; version=0.0.4")], metrics.render()).into_response()
+    metrics.set_fsync(
+        micros(stats.last_flush_micros),
+        micros(stats.max_flush_micros),
+    );
+    (
+        [("content-type", "text/plain; version=0.0.4")],
+        metrics.render(),
+    )
+        .into_response()
 }

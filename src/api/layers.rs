@@ -34,7 +34,10 @@ pub(super) async fn around(State(app): State<App>, mut request: Request, next: N
     let permit = PermitSlot::default();
     request.extensions_mut().insert(permit.clone());
     let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map(|path| path.as_str().to_owned());
     let response = match refuse_remote(&app, &request) {
         Some(error) => error.render(&id.0),
         None => next.run(request).await,
@@ -46,7 +49,8 @@ pub(super) async fn around(State(app): State<App>, mut request: Request, next: N
     }
     let took = node.monotonic().saturating_sub(started);
     let status = response.status().as_u16();
-    app.metrics.http_request(method.as_str(), route.as_deref(), status, took);
+    app.metrics
+        .http_request(method.as_str(), route.as_deref(), status, took);
     tracing::debug!(
         request_id = &*id.0,
         method = method.as_str(),
@@ -60,10 +64,16 @@ pub(super) async fn around(State(app): State<App>, mut request: Request, next: N
 
 /// Writes the body of an error, and counts refusals where floods are counted (I3).
 fn finish(app: &App, mut response: Response, id: &RequestId) -> Response {
-    let Some(error) = response.extensions_mut().remove::<ApiError>() else { return response };
+    let Some(error) = response.extensions_mut().remove::<ApiError>() else {
+        return response;
+    };
     let error = judge(app, error.0);
     if error.code == ErrorCode::Internal {
-        tracing::error!(request_id = &*id.0, message = error.message, "a request failed inside the server");
+        tracing::error!(
+            request_id = &*id.0,
+            message = error.message,
+            "a request failed inside the server"
+        );
     }
     ApiError::from(error).render(&id.0)
 }
@@ -96,13 +106,22 @@ fn refuse_remote(app: &App, request: &Request) -> Option<ApiError> {
     }
     let remote = request.extensions().get::<Connection>()?.remote?;
     let denied = !remote.ip().is_loopback();
-    denied.then(|| ApiError::new(ErrorCode::NotAuthorized, "this node takes local requests only (deny_network_remote)"))
+    denied.then(|| {
+        ApiError::new(
+            ErrorCode::NotAuthorized,
+            "this node takes local requests only (deny_network_remote)",
+        )
+    })
 }
 
 fn request_id(app: &App, headers: &HeaderMap) -> Arc<str> {
-    let given = headers.get(REQUEST_ID_HEADER).and_then(|value| value.to_str().ok());
+    let given = headers
+        .get(REQUEST_ID_HEADER)
+        .and_then(|value| value.to_str().ok());
     let is_plain = |id: &&str| {
-        !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.bytes().all(|byte| byte.is_ascii_graphic())
+        !id.is_empty()
+            && id.len() <= MAX_REQUEST_ID
+            && id.bytes().all(|byte| byte.is_ascii_graphic())
     };
     match given.filter(is_plain) {
         Some(id) => id.into(),

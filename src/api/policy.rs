@@ -2,7 +2,9 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
-use jarvis_wire::policy::{ApplyPolicy, ExplainPolicy, PolicyApplied, PolicyDocument, PolicyExplanation};
+use jarvis_wire::policy::{
+    ApplyPolicy, ExplainPolicy, PolicyApplied, PolicyDocument, PolicyExplanation,
+};
 
 use crate::api::extract::{self, Asked, asked};
 use crate::api::secrets::SMALL_BODY_BYTES;
@@ -13,7 +15,10 @@ const POLICY_BODY_BYTES: u64 = 2 * 1024 * 1024;
 
 /// The policy in force.
 #[utoipa::path(get, path = "/policy", responses((status = 200, body = PolicyDocument)))]
-pub(super) async fn show(State(app): State<App>, request: Request) -> Result<Json<PolicyDocument>, ApiError> {
+pub(super) async fn show(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<PolicyDocument>, ApiError> {
     let (parts, _) = request.into_parts();
     let caller = extract::caller(&app, &parts).await?;
     Ok(Json(app.service.policy(caller).await?))
@@ -21,14 +26,22 @@ pub(super) async fn show(State(app): State<App>, request: Request) -> Result<Jso
 
 /// Replaces the policy, or says whether it would change.
 #[utoipa::path(put, path = "/policy", request_body = ApplyPolicy, responses((status = 200, body = PolicyApplied)))]
-pub(super) async fn apply(State(app): State<App>, request: Request) -> Result<Json<PolicyApplied>, ApiError> {
-    let Asked { caller, body, key } = asked::<ApplyPolicy>(&app, request, POLICY_BODY_BYTES).await?;
+pub(super) async fn apply(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<PolicyApplied>, ApiError> {
+    let Asked { caller, body, key } =
+        asked::<ApplyPolicy>(&app, request, POLICY_BODY_BYTES).await?;
     Ok(Json(app.service.apply_policy(caller, &body, key).await?))
 }
 
 /// Says why a client may or may not do something.
 #[utoipa::path(post, path = "/policy/explain", request_body = ExplainPolicy, responses((status = 200, body = PolicyExplanation)))]
-pub(super) async fn explain(State(app): State<App>, request: Request) -> Result<Json<PolicyExplanation>, ApiError> {
-    let Asked { caller, body, .. } = asked::<ExplainPolicy>(&app, request, SMALL_BODY_BYTES).await?;
+pub(super) async fn explain(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<PolicyExplanation>, ApiError> {
+    let Asked { caller, body, .. } =
+        asked::<ExplainPolicy>(&app, request, SMALL_BODY_BYTES).await?;
     Ok(Json(app.service.explain(caller, &body).await?))
 }

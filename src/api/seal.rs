@@ -11,7 +11,10 @@ use crate::api::{ApiError, App};
 
 /// Whether this node is sealed; with an administrator's credential also the slots.
 #[utoipa::path(get, path = "/sys/seal", responses((status = 200, body = SealStatus)))]
-pub(super) async fn status(State(app): State<App>, request: Request) -> Result<Json<SealStatus>, ApiError> {
+pub(super) async fn status(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<SealStatus>, ApiError> {
     let (parts, _) = request.into_parts();
     let caller = extract::maybe_caller(&app, &parts).await?;
     Ok(Json(app.service.seal_status(caller).await?))
@@ -19,7 +22,10 @@ pub(super) async fn status(State(app): State<App>, request: Request) -> Result<J
 
 /// Unseals this node with a passphrase, which is itself the credential.
 #[utoipa::path(post, path = "/sys/unseal", request_body = Unseal, responses((status = 200, body = SealStatus)))]
-pub(super) async fn unseal(State(app): State<App>, request: Request) -> Result<Json<SealStatus>, ApiError> {
+pub(super) async fn unseal(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<SealStatus>, ApiError> {
     let (_, content) = request.into_parts();
     let body: Unseal = extract::json(&extract::body(content, SMALL_BODY_BYTES).await?)?;
     let passphrase = SecretBytes::new(body.passphrase.expose().as_bytes().to_vec());
@@ -28,7 +34,10 @@ pub(super) async fn unseal(State(app): State<App>, request: Request) -> Result<J
 
 /// Seals this node.
 #[utoipa::path(post, path = "/sys/seal", responses((status = 200, body = SealStatus)))]
-pub(super) async fn seal(State(app): State<App>, request: Request) -> Result<Json<SealStatus>, ApiError> {
+pub(super) async fn seal(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<SealStatus>, ApiError> {
     let (parts, _) = request.into_parts();
     let caller = extract::caller(&app, &parts).await?;
     Ok(Json(app.service.seal(caller).await?))
@@ -36,14 +45,20 @@ pub(super) async fn seal(State(app): State<App>, request: Request) -> Result<Jso
 
 /// Adds a passphrase slot.
 #[utoipa::path(post, path = "/sys/slots", request_body = AddSlot, responses((status = 200, body = SlotAdded)))]
-pub(super) async fn add_slot(State(app): State<App>, request: Request) -> Result<Json<SlotAdded>, ApiError> {
+pub(super) async fn add_slot(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<SlotAdded>, ApiError> {
     let Asked { caller, body, .. } = asked::<AddSlot>(&app, request, SMALL_BODY_BYTES).await?;
     Ok(Json(app.service.add_slot(caller, &body).await?))
 }
 
 /// Removes a slot; never the last one.
 #[utoipa::path(delete, path = "/sys/slots/{slot}", params(("slot" = String, Path)), responses((status = 200, body = SlotRemoved)))]
-pub(super) async fn remove_slot(State(app): State<App>, request: Request) -> Result<Json<SlotRemoved>, ApiError> {
+pub(super) async fn remove_slot(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<SlotRemoved>, ApiError> {
     let (mut parts, _) = request.into_parts();
     let caller = extract::caller(&app, &parts).await?;
     let Path(slot) = Path::<String>::from_request_parts(&mut parts, &app)
@@ -54,7 +69,10 @@ pub(super) async fn remove_slot(State(app): State<App>, request: Request) -> Res
 
 /// Starts a new key epoch and re-wraps every version to it.
 #[utoipa::path(post, path = "/sys/epochs/rotate", responses((status = 200, body = EpochRotated)))]
-pub(super) async fn rotate_epoch(State(app): State<App>, request: Request) -> Result<Json<EpochRotated>, ApiError> {
+pub(super) async fn rotate_epoch(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<EpochRotated>, ApiError> {
     let (parts, _) = request.into_parts();
     let caller = extract::caller(&app, &parts).await?;
     Ok(Json(app.service.rotate_epoch(caller).await?))

@@ -11,8 +11,9 @@ use jarvis_domain::secret::About;
 use jarvis_domain::time::rfc3339;
 use jarvis_wire::INDEX_HEADER;
 use jarvis_wire::secrets::{
-    BatchWrite, BatchWritten, Consistency, DeleteQuery, DeletedSecret, DestroySecret, DestroyedSecret, Encoding,
-    ListQuery, ReadQuery, SecretList, SecretValue, Staleness, UndeletedSecret, VersionList, WriteSecret, WrittenSecret,
+    BatchWrite, BatchWritten, Consistency, DeleteQuery, DeletedSecret, DestroySecret,
+    DestroyedSecret, Encoding, ListQuery, ReadQuery, SecretList, SecretValue, Staleness,
+    UndeletedSecret, VersionList, WriteSecret, WrittenSecret,
 };
 use jarvis_wire::text::SecretText;
 
@@ -25,19 +26,32 @@ pub(super) const SMALL_BODY_BYTES: u64 = 64 * 1024;
 
 /// Creates a secret, or adds a version.
 #[utoipa::path(post, path = "/secret", request_body = WriteSecret, responses((status = 200, body = WrittenSecret)))]
-pub(super) async fn write(State(app): State<App>, request: Request) -> Result<Json<WrittenSecret>, ApiError> {
+pub(super) async fn write(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<WrittenSecret>, ApiError> {
     let limit = app.service.config().limits.max_body_bytes();
     let Asked { caller, body, key } = asked::<WriteSecret>(&app, request, limit).await?;
     let mut written = app.service.write(caller, vec![parse(body)?], key).await?;
-    written.pop().map(Json).ok_or_else(|| ApiError::invalid("nothing was written"))
+    written
+        .pop()
+        .map(Json)
+        .ok_or_else(|| ApiError::invalid("nothing was written"))
 }
 
 /// Writes up to 64 secrets, all or none.
 #[utoipa::path(post, path = "/secrets/batch", request_body = BatchWrite, responses((status = 200, body = BatchWritten)))]
-pub(super) async fn batch(State(app): State<App>, request: Request) -> Result<Json<BatchWritten>, ApiError> {
+pub(super) async fn batch(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<BatchWritten>, ApiError> {
     let limit = app.service.config().limits.max_batch_body_bytes();
     let Asked { caller, body, key } = asked::<BatchWrite>(&app, request, limit).await?;
-    let secrets = body.writes.into_iter().map(parse).collect::<Result<_, _>>()?;
+    let secrets = body
+        .writes
+        .into_iter()
+        .map(parse)
+        .collect::<Result<_, _>>()?;
     let results = app.service.write(caller, secrets, key).await?;
     Ok(Json(BatchWritten { results }))
 }
@@ -51,20 +65,27 @@ pub(super) async fn read(State(app): State<App>, request: Request) -> Result<Res
     let query: ReadQuery = extract::query(&mut parts).await?;
     let got = match query.consistency {
         Some(Consistency::Stale) => {
-            app.service.get_stale(caller, name, query.version, query.max_age_ms).await?
+            app.service
+                .get_stale(caller, name, query.version, query.max_age_ms)
+                .await?
         }
         _ => app.service.get(caller, name, query.version).await?,
     };
     let index = HeaderValue::from(got.index);
     let mut response = Json(rendered(got)).into_response();
     response.headers_mut().insert(INDEX_HEADER, index);
-    response.headers_mut().insert("cache-control", HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert("cache-control", HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
 /// Lists the names this client may see, never a value.
 #[utoipa::path(get, path = "/secrets", params(ListQuery), responses((status = 200, body = SecretList)))]
-pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Json<SecretList>, ApiError> {
+pub(super) async fn list(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<SecretList>, ApiError> {
     let (mut parts, _) = request.into_parts();
     let caller = extract::caller(&app, &parts).await?;
     let query: ListQuery = extract::query(&mut parts).await?;
@@ -73,7 +94,10 @@ pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Jso
 
 /// The versions of one secret, without values.
 #[utoipa::path(get, path = "/secret/{name}/versions", params(("name" = String, Path)), responses((status = 200, body = VersionList)))]
-pub(super) async fn versions(State(app): State<App>, request: Request) -> Result<Json<VersionList>, ApiError> {
+pub(super) async fn versions(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<VersionList>, ApiError> {
     let (mut parts, _) = request.into_parts();
     let caller = extract::caller(&app, &parts).await?;
     let name = extract::name(&app, &mut parts).await?;
@@ -82,18 +106,26 @@ pub(super) async fn versions(State(app): State<App>, request: Request) -> Result
 
 /// Deletes a secret; it can be undeleted for a while.
 #[utoipa::path(delete, path = "/secret/{name}", params(("name" = String, Path), DeleteQuery), responses((status = 200, body = DeletedSecret)))]
-pub(super) async fn delete(State(app): State<App>, request: Request) -> Result<Json<DeletedSecret>, ApiError> {
+pub(super) async fn delete(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<DeletedSecret>, ApiError> {
     let (mut parts, _) = request.into_parts();
     let caller = extract::caller(&app, &parts).await?;
     let name = extract::name(&app, &mut parts).await?;
     let query: DeleteQuery = extract::query(&mut parts).await?;
     let key = extract::idempotency(&app, &parts, b"")?;
-    Ok(Json(app.service.delete(caller, name, query.cas, key).await?))
+    Ok(Json(
+        app.service.delete(caller, name, query.cas, key).await?,
+    ))
 }
 
 /// Brings a deleted secret back.
 #[utoipa::path(post, path = "/secret/{name}/undelete", params(("name" = String, Path)), responses((status = 200, body = UndeletedSecret)))]
-pub(super) async fn undelete(State(app): State<App>, request: Request) -> Result<Json<UndeletedSecret>, ApiError> {
+pub(super) async fn undelete(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<UndeletedSecret>, ApiError> {
     let (mut parts, _) = request.into_parts();
     let caller = extract::caller(&app, &parts).await?;
     let name = extract::name(&app, &mut parts).await?;
@@ -103,31 +135,57 @@ pub(super) async fn undelete(State(app): State<App>, request: Request) -> Result
 
 /// Destroys versions for good: those in the body, or all.
 #[utoipa::path(post, path = "/secret/{name}/destroy", params(("name" = String, Path)), request_body = DestroySecret, responses((status = 200, body = DestroyedSecret)))]
-pub(super) async fn destroy(State(app): State<App>, request: Request) -> Result<Json<DestroyedSecret>, ApiError> {
+pub(super) async fn destroy(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<DestroyedSecret>, ApiError> {
     let (mut parts, content) = request.into_parts();
     let name = extract::name(&app, &mut parts).await?;
     let request = Request::from_parts(parts, content);
-    let Asked { caller, body, key } = asked::<DestroySecret>(&app, request, SMALL_BODY_BYTES).await?;
-    Ok(Json(app.service.destroy(caller, name, body.versions, key).await?))
+    let Asked { caller, body, key } =
+        asked::<DestroySecret>(&app, request, SMALL_BODY_BYTES).await?;
+    Ok(Json(
+        app.service
+            .destroy(caller, name, body.versions, key)
+            .await?,
+    ))
 }
 
 fn parse(write: WriteSecret) -> Result<NewSecret, ApiError> {
     let name = extract::parse_name(&write.name)?;
     let binary = write.encoding == Some(Encoding::Base64);
     let value = if binary {
-        STANDARD
-            .decode(write.value.expose())
-            .map_err(|_| ApiError::invalid("the value is not base64 (standard alphabet, with padding)"))?
+        STANDARD.decode(write.value.expose()).map_err(|_| {
+            ApiError::invalid("the value is not base64 (standard alphabet, with padding)")
+        })?
     } else {
         write.value.expose().as_bytes().to_vec()
     };
-    let about = About { description: write.description, owner: write.owner, kind: write.secret_type };
-    Ok(NewSecret { name, value: SecretBytes::new(value), binary, cas: write.cas, about })
+    let about = About {
+        description: write.description,
+        owner: write.owner,
+        kind: write.secret_type,
+    };
+    Ok(NewSecret {
+        name,
+        value: SecretBytes::new(value),
+        binary,
+        cas: write.cas,
+        about,
+    })
 }
 
 fn rendered(got: GotSecret) -> SecretValue {
-    let GotSecret { name, value, version, stale_age_ms, .. } = got;
-    let text = std::str::from_utf8(value.expose()).ok().filter(|_| !version.value.binary);
+    let GotSecret {
+        name,
+        value,
+        version,
+        stale_age_ms,
+        ..
+    } = got;
+    let text = std::str::from_utf8(value.expose())
+        .ok()
+        .filter(|_| !version.value.binary);
     let (text, encoding) = match text {
         Some(text) => (text.to_owned(), None),
         None => (STANDARD.encode(value.expose()), Some(Encoding::Base64)),

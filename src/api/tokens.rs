@@ -12,14 +12,20 @@ use crate::api::{ApiError, App};
 
 /// Makes a token; its secret half is in this answer only.
 #[utoipa::path(post, path = "/tokens", request_body = CreateToken, responses((status = 200, body = CreatedToken)))]
-pub(super) async fn create(State(app): State<App>, request: Request) -> Result<Json<CreatedToken>, ApiError> {
+pub(super) async fn create(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<CreatedToken>, ApiError> {
     let Asked { caller, body, .. } = asked::<CreateToken>(&app, request, SMALL_BODY_BYTES).await?;
     Ok(Json(app.service.create_token(caller, &body).await?))
 }
 
 /// Every token, without its secret half.
 #[utoipa::path(get, path = "/tokens", responses((status = 200, body = TokenList)))]
-pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Json<TokenList>, ApiError> {
+pub(super) async fn list(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<TokenList>, ApiError> {
     let (parts, _) = request.into_parts();
     let caller = extract::caller(&app, &parts).await?;
     Ok(Json(app.service.tokens(caller).await?))
@@ -27,7 +33,10 @@ pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Jso
 
 /// Revokes a token.
 #[utoipa::path(delete, path = "/tokens/{id}", params(("id" = String, Path)), responses((status = 200, body = RevokedToken)))]
-pub(super) async fn revoke(State(app): State<App>, request: Request) -> Result<Json<RevokedToken>, ApiError> {
+pub(super) async fn revoke(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<RevokedToken>, ApiError> {
     let (mut parts, _) = request.into_parts();
     let caller = extract::caller(&app, &parts).await?;
     let Path(id) = Path::<String>::from_request_parts(&mut parts, &app)
@@ -43,6 +52,7 @@ pub(super) async fn revoke_certificate(
     State(app): State<App>,
     request: Request,
 ) -> Result<Json<RevokedCertificate>, ApiError> {
-    let Asked { caller, body, .. } = asked::<RevokeCertificate>(&app, request, SMALL_BODY_BYTES).await?;
+    let Asked { caller, body, .. } =
+        asked::<RevokeCertificate>(&app, request, SMALL_BODY_BYTES).await?;
     Ok(Json(app.service.revoke_certificate(caller, &body).await?))
 }

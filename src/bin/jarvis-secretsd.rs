@@ -49,7 +49,10 @@ fn main() -> ExitCode {
 }
 
 fn run_server(arguments: ServerArgs) -> ExitCode {
-    let hardening = hardening::harden_server();
+    let mut hardening = hardening::harden_server();
+    if arguments.exit_with_stdin {
+        hardening.extend(hardening::die_with_parent());
+    }
     let loaded = match Config::load(arguments.config.as_deref(), |name| std::env::var(name).ok()) {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -75,7 +78,12 @@ fn run_server(arguments: ServerArgs) -> ExitCode {
         tokio::runtime::Builder::new_current_thread()
     };
     match builder.enable_all().build() {
-        Ok(runtime) => runtime.block_on(server::run(loaded.config, arguments.exit_with_stdin)),
+        Ok(runtime) => {
+            let code = runtime.block_on(server::run(loaded.config, arguments.exit_with_stdin));
+            // A read of standard input that never ends must not keep the process.
+            runtime.shutdown_background();
+            code
+        }
         Err(error) => {
             eprintln!("jarvis-secretsd: the runtime can not start: {error}");
             ExitCode::FAILURE
@@ -84,7 +92,10 @@ fn run_server(arguments: ServerArgs) -> ExitCode {
 }
 
 fn run_dev(arguments: DevArgs) -> ExitCode {
-    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime.block_on(dev::run(arguments)),
         Err(error) => {
             eprintln!("jarvis-secretsd: the runtime can not start: {error}");

@@ -51,6 +51,11 @@ impl<'a> Document<'a> {
         })
     }
 
+    /// Whether the file has that table.
+    pub(crate) fn has_table(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
     /// Takes a table out; a missing one is empty.
     pub(crate) fn table(&mut self, name: &'static str) -> Result<Table<'a>, ConfigError> {
         self.known_tables.push(name);

@@ -11,13 +11,17 @@ use crate::setup::SetupError;
 #[derive(Debug, thiserror::Error)]
 pub enum DevError {
     /// Ports that something else uses.
-    #[error("these addresses are taken: {taken}. Nothing was written; choose other ports with --port")]
+    #[error(
+        "these addresses are taken: {taken}. Nothing was written; choose other ports with --port"
+    )]
     Taken {
         /// Each with what it is for.
         taken: String,
     },
     /// The last port would be beyond 65535.
-    #[error("from port {port} there is no room for APIs and, 1000 above them, peers; choose a lower --port")]
+    #[error(
+        "from port {port} there is no room for APIs and, 1000 above them, peers; choose a lower --port"
+    )]
     NoRoom {
         /// The first port.
         port: u16,

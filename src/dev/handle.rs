@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use jarvis_disk::{RealDisk, write_atomic};
 use jarvis_wire::SecretText;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::DevError;
 
@@ -62,8 +63,9 @@ impl Handle {
     /// [`DevError::BadHandle`], which never quotes the file: it holds a token.
     pub(super) fn read(dir: &Path) -> Result<Option<Self>, DevError> {
         let path = Self::path(dir);
-        let mut text = String::new();
-        let read = File::open(&path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text));
+        let mut text = Zeroizing::new(String::new());
+        let read =
+            File::open(&path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text));
         match read {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(DevError::File { path, source }),
@@ -83,7 +85,7 @@ impl Handle {
         let path = Self::path(dir);
         let written = serde_json::to_vec_pretty(self)
             .map_err(std::io::Error::other)
-            .map(zeroize::Zeroizing::new)
+            .map(Zeroizing::new)
             .and_then(|json| write_atomic(&RealDisk, &path, &json));
         written.map_err(|source| DevError::File { path, source })
     }
@@ -95,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    pub(in crate::dev) fn handle(dir: &Path) -> Handle {
+    fn handle(dir: &Path) -> Handle {
         Handle {
             ready: true,
             root_token: SecretText::new("example-not-a-secret"),

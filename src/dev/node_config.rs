@@ -134,9 +134,11 @@ mod tests {
         check_environment(|_| Some(String::new())).unwrap();
         let raft = |name: &str| (name.contains("_RAFT_")).then(|| "100".to_owned());
         check_environment(raft).unwrap();
-        let shared =
-            |name: &str| (name.ends_with("BIND_ADDR")).then(|| "127.0.0.1:1".to_owned());
+        let shared = |name: &str| (name.ends_with("BIND_ADDR")).then(|| "127.0.0.1:1".to_owned());
         let message = check_environment(shared).unwrap_err().to_string();
-        assert!(message.contains("JARVIS_SECRETSD_SERVER_BIND_ADDR"), "{message}");
+        assert!(
+            message.contains("JARVIS_SECRETSD_SERVER_BIND_ADDR"),
+            "{message}"
+        );
     }
 }

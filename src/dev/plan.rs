@@ -104,8 +104,7 @@ impl Plan {
         let count = args.nodes.unwrap_or(DEFAULT_NODES);
         let port = args.port.unwrap_or(DEFAULT_PORT);
         let nodes_in = |dir: &Path| -> Result<Vec<PlannedNode>, DevError> {
-            let no_room = DevError::NoRoom { port };
-            let ports = ports(port, count).ok_or(no_room)?;
+            let ports = ports(port, count).ok_or(DevError::NoRoom { port })?;
             Ok(ports
                 .into_iter()
                 .zip(0..)
@@ -195,7 +194,10 @@ fn refuse_differences(
         asked,
         flag,
     };
-    if let Some(asked) = args.nodes.filter(|asked| usize::from(*asked) != nodes.len()) {
+    if let Some(asked) = args
+        .nodes
+        .filter(|asked| usize::from(*asked) != nodes.len())
+    {
         let found = format!("--nodes {}", nodes.len());
         return Err(differs("--nodes", found, format!("--nodes {asked}")));
     }
@@ -205,7 +207,11 @@ fn refuse_differences(
         return Err(differs("--port", found, format!("--port {asked}")));
     }
     if args.tls && !tls {
-        return Err(differs("--tls", "plain HTTP".to_owned(), "--tls".to_owned()));
+        return Err(differs(
+            "--tls",
+            "plain HTTP".to_owned(),
+            "--tls".to_owned(),
+        ));
     }
     Ok(())
 }
@@ -214,7 +220,12 @@ fn refuse_differences(
 fn check_ports(nodes: &[PlannedNode]) -> Result<(), DevError> {
     let taken: Vec<String> = nodes
         .iter()
-        .flat_map(|node| [(node.api, "API", &node.name), (node.peer, "peers", &node.name)])
+        .flat_map(|node| {
+            [
+                (node.api, "API", &node.name),
+                (node.peer, "peers", &node.name),
+            ]
+        })
         .filter_map(|(address, purpose, name)| {
             let error = TcpListener::bind(address).err()?;
             let why = match error.kind() {
@@ -288,7 +299,7 @@ fn make_temporary_directory() -> Result<PathBuf, DevError> {
 mod tests {
     use super::*;
 
-    fn two_free_ports_in_a_row() -> u16 {
+    fn free_port() -> u16 {
         for _ in 0..100 {
             let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
             let port = probe.local_addr().unwrap().port();
@@ -329,7 +340,7 @@ mod tests {
     async fn design_10_a_taken_port_is_named_and_nothing_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        let port = two_free_ports_in_a_row();
+        let port = free_port();
         let _peer = TcpListener::bind((Ipv4Addr::LOCALHOST, port + PEER_OFFSET)).unwrap();
         let error = Plan::make(&args(&data, port)).await.err().unwrap();
         let message = error.to_string();
@@ -345,7 +356,7 @@ mod tests {
     async fn design_10_a_directory_with_other_files_is_fine() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("notes.txt"), "mine").unwrap();
-        let port = two_free_ports_in_a_row();
+        let port = free_port();
         let plan = Plan::make(&args(folder.path(), port)).await.unwrap();
         assert!(plan.found.is_none());
         assert_eq!(plan.urls(), [format!("http://127.0.0.1:{port}")]);
@@ -356,7 +367,7 @@ mod tests {
     async fn design_10_a_cluster_that_is_found_keeps_its_ports() {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().canonicalize().unwrap();
-        let port = two_free_ports_in_a_row();
+        let port = free_port();
         let node = PlannedNode::in_directory(&dir, 0, port, port + PEER_OFFSET);
         std::fs::create_dir(&node.data_dir).unwrap();
         let handle = Handle {

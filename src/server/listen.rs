@@ -38,7 +38,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// The address is taken, or not this machine's.
-    #[error("can not listen on {address}: {source}. Nothing was changed; choose another [server] bind_addr or stop what uses it")]
+    #[error(
+        "can not listen on {address}: {source}. Nothing was changed; choose another [server] bind_addr or stop what uses it"
+    )]
     Address {
         /// The address.
         address: String,
@@ -69,23 +71,45 @@ impl Listeners {
     pub(super) async fn open(config: &Config) -> Result<Self, ListenError> {
         let address = config.server.bind_addr;
         let bound = TcpListener::bind(address).await;
-        let tcp = bound.map_err(|source| ListenError::Address { address: address.to_string(), source })?;
+        let tcp = bound.map_err(|source| ListenError::Address {
+            address: address.to_string(),
+            source,
+        })?;
         let tls = config.tls.api.as_ref().map(acceptor).transpose()?;
         let unix = match &config.server.unix_socket {
             Some(path) => Some(bind_unix(path)?),
             None => None,
         };
-        let place = if address.ip().is_loopback() { Listener::Loopback } else { Listener::Network };
+        let place = if address.ip().is_loopback() {
+            Listener::Loopback
+        } else {
+            Listener::Network
+        };
         let connections = Arc::new(Semaphore::new(config.limits.max_connections));
-        Ok(Self { tcp, place, tls, unix, connections })
+        Ok(Self {
+            tcp,
+            place,
+            tls,
+            unix,
+            connections,
+        })
     }
 
     /// Serves until told to stop; connections under way finish their request.
     pub(super) async fn serve(self, router: Router, stopping: watch::Receiver<bool>) {
-        let Self { tcp, place, tls, unix, connections } = self;
+        let Self {
+            tcp,
+            place,
+            tls,
+            unix,
+            connections,
+        } = self;
         let tcp_loop = {
-            let (router, stopping, connections) = (router.clone(), stopping.clone(), connections.clone());
-            tokio::spawn(async move { serve_tcp(tcp, (place, tls), router, stopping, connections).await })
+            let (router, stopping, connections) =
+                (router.clone(), stopping.clone(), connections.clone());
+            tokio::spawn(async move {
+                serve_tcp(tcp, (place, tls), router, stopping, connections).await
+            })
         };
         if let Some(unix) = unix {
             serve_unix(unix, router, stopping, connections.clone()).await;
@@ -104,7 +128,9 @@ async fn serve_tcp(
     let mut open = tokio::task::JoinSet::new();
     loop {
         while open.try_join_next().is_some() {}
-        let Ok(room) = connections.clone().acquire_owned().await else { break };
+        let Ok(room) = connections.clone().acquire_owned().await else {
+            break;
+        };
         let accepted = tokio::select! {
             accepted = tcp.accept() => accepted,
             () = told(&mut stopping) => break,
@@ -116,7 +142,11 @@ async fn serve_tcp(
         let _ = stream.set_nodelay(true);
         let (router, tls, stopping) = (router.clone(), tls.clone(), stopping.clone());
         open.spawn(async move {
-            let connection = Connection { listener: place, remote: Some(remote), certificate: None };
+            let connection = Connection {
+                listener: place,
+                remote: Some(remote),
+                certificate: None,
+            };
             match tls {
                 None => serve_connection(stream, router, connection, stopping).await,
                 Some(tls) => serve_tls(stream, tls, router, connection, stopping).await,
@@ -135,7 +165,9 @@ async fn serve_unix(
     connections: Arc<Semaphore>,
 ) {
     loop {
-        let Ok(room) = connections.clone().acquire_owned().await else { return };
+        let Ok(room) = connections.clone().acquire_owned().await else {
+            return;
+        };
         let accepted = tokio::select! {
             accepted = unix.accept() => accepted,
             () = told(&mut stopping) => return,
@@ -146,7 +178,11 @@ async fn serve_unix(
         };
         let (router, stopping) = (router.clone(), stopping.clone());
         tokio::spawn(async move {
-            let connection = Connection { listener: Listener::Unix, remote: None, certificate: None };
+            let connection = Connection {
+                listener: Listener::Unix,
+                remote: None,
+                certificate: None,
+            };
             serve_connection(stream, router, connection, stopping).await;
             drop(room);
         });
@@ -160,10 +196,25 @@ async fn serve_tls(
     connection: Connection,
     stopping: watch::Receiver<bool>,
 ) {
-    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else { return };
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else {
+        return;
+    };
+    let certificate = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(|chain| chain.first());
     let certificate = certificate.and_then(|certificate| client_certificate(certificate));
-    serve_connection(stream, router, Connection { certificate, ..connection }, stopping).await;
+    serve_connection(
+        stream,
+        router,
+        Connection {
+            certificate,
+            ..connection
+        },
+        stopping,
+    )
+    .await;
 }
 
 async fn serve_connection<S>(
@@ -200,7 +251,10 @@ async fn told(stopping: &mut watch::Receiver<bool>) {
 }
 
 fn bind_unix(path: &std::path::Path) -> Result<UnixListener, ListenError> {
-    let error = |source| ListenError::Address { address: path.display().to_string(), source };
+    let error = |source| ListenError::Address {
+        address: path.display().to_string(),
+        source,
+    };
     // A socket that a dead process left behind refuses connections; one that answers belongs to a live one.
     if path.exists() {
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
@@ -212,10 +266,18 @@ fn bind_unix(path: &std::path::Path) -> Result<UnixListener, ListenError> {
 }
 
 fn acceptor(api: &ApiTls) -> Result<TlsAcceptor, ListenError> {
-    let bad = |path: &PathBuf, reason: String| ListenError::Tls { path: path.clone(), reason };
+    let bad = |path: &PathBuf, reason: String| ListenError::Tls {
+        path: path.clone(),
+        reason,
+    };
     let chain: Vec<_> = CertificateDer::pem_file_iter(&api.cert_path)
         .and_then(Iterator::collect)
-        .map_err(|error| bad(&api.cert_path, format!("no certificate chain in PEM: {error}")))?;
+        .map_err(|error| {
+            bad(
+                &api.cert_path,
+                format!("no certificate chain in PEM: {error}"),
+            )
+        })?;
     let key = PrivateKeyDer::from_pem_file(&api.key_path)
         .map_err(|error| bad(&api.key_path, format!("no private key in PEM: {error}")))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -230,37 +292,54 @@ fn acceptor(api: &ApiTls) -> Result<TlsAcceptor, ListenError> {
                 .and_then(Iterator::collect)
                 .map_err(|error| bad(path, format!("no CA certificate in PEM: {error}")))?;
             for authority in authorities {
-                roots.add(authority).map_err(|error| bad(path, error.to_string()))?;
-            }
-            let verifier =
-                rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                    .allow_unauthenticated()
-                    .build()
+                roots
+                    .add(authority)
                     .map_err(|error| bad(path, error.to_string()))?;
+            }
+            let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
+                Arc::new(roots),
+                provider,
+            )
+            .allow_unauthenticated()
+            .build()
+            .map_err(|error| bad(path, error.to_string()))?;
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let mut config =
-        builder.with_single_cert(chain, key).map_err(|error| bad(&api.cert_path, error.to_string()))?;
+    let mut config = builder
+        .with_single_cert(chain, key)
+        .map_err(|error| bad(&api.cert_path, error.to_string()))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// Who a verified client certificate names: our own CA's `jarvis-client:` URI, or a DNS name (I1).
 fn client_certificate(certificate: &CertificateDer<'_>) -> Option<ClientCertificate> {
-    let client = tls::client_identity(certificate).ok().or_else(|| dns_name(certificate))?;
-    let not_after = u64::try_from(tls::not_after(certificate).ok()?).ok()?.saturating_mul(1_000);
-    Some(ClientCertificate { client, serial: tls::serial(certificate).ok()?, not_after })
+    let client = tls::client_identity(certificate)
+        .ok()
+        .or_else(|| dns_name(certificate))?;
+    let not_after = u64::try_from(tls::not_after(certificate).ok()?)
+        .ok()?
+        .saturating_mul(1_000);
+    Some(ClientCertificate {
+        client,
+        serial: tls::serial(certificate).ok()?,
+        not_after,
+    })
 }
 
 fn dns_name(certificate: &CertificateDer<'_>) -> Option<String> {
     use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let names = parsed.subject_alternative_name().ok()??;
-    let mut names = names.value.general_names.iter().filter_map(|name| match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
-        _ => None,
-    });
+    let mut names = names
+        .value
+        .general_names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            _ => None,
+        });
     let first = names.next()?;
     // With several names it is not clear who this is; peers' certificates are for peers.
     (names.next().is_none() && !first.ends_with(".jarvis")).then_some(first)

@@ -5,7 +5,8 @@ use jarvis_domain::command::{AdminView, Caller, Change};
 use jarvis_domain::outcome::Outcome;
 use jarvis_domain::time::rfc3339;
 use jarvis_wire::cluster::{
-    ClusterStatus, CreateJoinToken, CreatedJoinToken, LeaderTransferred, NodeRole, NodeStatus, TransferLeader,
+    ClusterStatus, CreateJoinToken, CreatedJoinToken, LeaderTransferred, NodeRole, NodeStatus,
+    TransferLeader,
 };
 use jarvis_wire::error::ErrorCode;
 use jarvis_wire::health::StateHash;
@@ -21,21 +22,31 @@ impl Service {
     /// # Errors
     /// A7's errors.
     pub async fn cluster_status(&self, caller: Caller) -> Result<ClusterStatus, ServiceError> {
-        let state = self.admin_view(caller, AdminView::Cluster, "the cluster's status").await?;
+        let state = self
+            .admin_view(caller, AdminView::Cluster, "the cluster's status")
+            .await?;
         let cluster = state.core.cluster.as_ref().ok_or_else(unknown)?;
         let members = self.node.members().await;
-        let newest = members.iter().filter_map(|member| member.probe.as_ref()).map(|probe| probe.last_log).max();
+        let newest = members
+            .iter()
+            .filter_map(|member| member.probe.as_ref())
+            .map(|probe| probe.last_log)
+            .max();
         let newest = newest.unwrap_or(0);
         let nodes = members.into_iter().map(|member| {
             let probe = member.probe;
             NodeStatus {
                 id: member.node,
-                role: probe.as_ref().map_or(NodeRole::Unreachable, |probe| role(&probe.role)),
+                role: probe
+                    .as_ref()
+                    .map_or(NodeRole::Unreachable, |probe| role(&probe.role)),
                 voter: member.voter,
                 term: probe.as_ref().map(|probe| probe.term),
                 last_log: probe.as_ref().map(|probe| probe.last_log),
                 applied: probe.as_ref().map(|probe| probe.applied),
-                lag: probe.as_ref().map(|probe| newest.saturating_sub(probe.applied)),
+                lag: probe
+                    .as_ref()
+                    .map(|probe| newest.saturating_sub(probe.applied)),
                 sealed: probe.as_ref().map(|probe| probe.sealed),
                 version: probe.as_ref().map(|probe| probe.version.clone()),
                 api: member.api_address,
@@ -64,7 +75,10 @@ impl Service {
     ) -> Result<LeaderTransferred, ServiceError> {
         let change = Change::TransferLeader { to: request.to };
         self.mutate(caller, None, change, "leadership").await?;
-        self.node.transfer_leader(request.to).await.map_err(ServiceError::invalid)?;
+        self.node
+            .transfer_leader(request.to)
+            .await
+            .map_err(ServiceError::invalid)?;
         let deadline = self.deadline();
         loop {
             match self.node.leader() {
@@ -96,18 +110,34 @@ impl Service {
             .map_err(|error| ServiceError::new(ErrorCode::Internal, error.to_string()))?;
         let hash: [u8; 32] = Sha256::digest(secret).into();
         let ttl_ms = request.ttl_secs.saturating_mul(1_000);
-        let change = Change::CreateJoinToken { hash, uses: request.uses, ttl_ms };
+        let change = Change::CreateJoinToken {
+            hash,
+            uses: request.uses,
+            ttl_ms,
+        };
         let reply = self.mutate(caller, None, change, "join tokens").await?;
-        let Outcome::Created { expires } = reply.outcome else { return Err(unknown()) };
+        let Outcome::Created { expires } = reply.outcome else {
+            return Err(unknown());
+        };
         let (ca_fingerprint, addresses) = self.node.with_view(|state| {
-            let ca = state.core.cluster.as_ref().map(|cluster| tls::fingerprint(&cluster.ca_certificate));
+            let ca = state
+                .core
+                .cluster
+                .as_ref()
+                .map(|cluster| tls::fingerprint(&cluster.ca_certificate));
             let own = self.node.id();
             let mut members: Vec<_> = state.members.iter().collect();
             members.sort_by_key(|(id, _)| **id != own);
-            let addresses = members.into_iter().map(|(_, member)| member.peer_address.clone());
+            let addresses = members
+                .into_iter()
+                .map(|(_, member)| member.peer_address.clone());
             (ca.unwrap_or_default(), addresses.collect())
         });
-        let token = JoinToken { secret, ca_fingerprint, addresses };
+        let token = JoinToken {
+            secret,
+            ca_fingerprint,
+            addresses,
+        };
         Ok(CreatedJoinToken {
             join_token: SecretText::new(token.to_text()),
             expires_at: expires.map(rfc3339).unwrap_or_default(),
@@ -121,7 +151,9 @@ impl Service {
     /// A7's errors; `not_found` unless debugging endpoints are on.
     pub async fn state_hash(&self, caller: Caller) -> Result<StateHash, ServiceError> {
         self.refuse_debug()?;
-        let state = self.admin_view(caller, AdminView::Debug, "the state's hash").await?;
+        let state = self
+            .admin_view(caller, AdminView::Debug, "the state's hash")
+            .await?;
         Ok(StateHash {
             index: state.core.applied.index,
             hash: hex::encode(state.hash()),
@@ -136,7 +168,8 @@ impl Service {
     /// As [`Service::state_hash`].
     pub async fn raft_metrics(&self, caller: Caller) -> Result<String, ServiceError> {
         self.refuse_debug()?;
-        self.admin_view(caller, AdminView::Debug, "raft's metrics").await?;
+        self.admin_view(caller, AdminView::Debug, "raft's metrics")
+            .await?;
         Ok(self.node.raft_metrics())
     }
 

@@ -38,7 +38,8 @@ impl Desk {
     }
 
     async fn admit(&self, body: Bytes) -> Result<Bytes, String> {
-        let question: JoinQuestion = decode(&body).map_err(|error| format!("the join request is malformed: {error}"))?;
+        let question: JoinQuestion =
+            decode(&body).map_err(|error| format!("the join request is malformed: {error}"))?;
         if self.vault.is_sealed() {
             return Err("this node is sealed and can admit nobody: ask another one".to_owned());
         }
@@ -46,18 +47,30 @@ impl Desk {
         let cluster = cluster.ok_or("this node has not heard from its cluster yet")?;
         let key = self
             .vault
-            .with_keyring(|keyring| keyring.root().unwrap("ca-key", &cluster.cluster_id, &cluster.ca_key_wrapped))
+            .with_keyring(|keyring| {
+                keyring
+                    .root()
+                    .unwrap("ca-key", &cluster.cluster_id, &cluster.ca_key_wrapped)
+            })
             .map_err(|error| error.to_string())?
             .map_err(|error| format!("the cluster CA's key can not be unwrapped: {error}"))?;
-        let ca = ClusterCa::load(&cluster.ca_certificate, Zeroizing::new(key.expose().to_vec()))
-            .map_err(|error| error.to_string())?;
+        let ca = ClusterCa::load(
+            &cluster.ca_certificate,
+            Zeroizing::new(key.expose().to_vec()),
+        )
+        .map_err(|error| error.to_string())?;
         let now_s = i64::try_from(self.node.now_ms() / 1_000).unwrap_or(i64::MAX);
         let validity = Validity::starting(now_s, PEER_CERTIFICATE_LIFETIME);
         // Not given out: it only shows which key the request is about.
         let probe = ca
             .issue_peer(cluster.cluster_id, 0, &question.request, validity)
             .map_err(|error| format!("the signing request can not be used: {error}"))?;
-        let node_id = self.commit(&question, tls::spki_sha256(&probe).map_err(|error| error.to_string())?).await?;
+        let node_id = self
+            .commit(
+                &question,
+                tls::spki_sha256(&probe).map_err(|error| error.to_string())?,
+            )
+            .await?;
         let certificate = ca
             .issue_peer(cluster.cluster_id, node_id, &question.request, validity)
             .map_err(|error| error.to_string())?;
@@ -68,8 +81,14 @@ impl Desk {
             ),
             None => None,
         };
-        let root = self.vault.with_keyring(|keyring| keyring.root().to_secret()).map_err(|error| error.to_string())?;
-        let root_key = root.expose().try_into().map_err(|_| "the root key has a strange length".to_owned())?;
+        let root = self
+            .vault
+            .with_keyring(|keyring| keyring.root().to_secret())
+            .map_err(|error| error.to_string())?;
+        let root_key = root
+            .expose()
+            .try_into()
+            .map_err(|_| "the root key has a strange length".to_owned())?;
         let answer = JoinAnswer {
             node_id,
             cluster_id: cluster.cluster_id,

@@ -40,10 +40,22 @@ impl Service {
     /// # Errors
     /// `unauthenticated` without a usable credential, `not_authorized` when the header contradicts it.
     pub async fn identify(&self, presented: Presented) -> Result<Caller, ServiceError> {
-        let Presented { bearer, header, header_is_believed, certificate, request_id } = presented;
-        let header = header.as_deref().map(ClientId::parse).transpose().map_err(|error| {
-            ServiceError::invalid(format!("the header X-Jarvis-Client is no client id: {error}"))
-        })?;
+        let Presented {
+            bearer,
+            header,
+            header_is_believed,
+            certificate,
+            request_id,
+        } = presented;
+        let header = header
+            .as_deref()
+            .map(ClientId::parse)
+            .transpose()
+            .map_err(|error| {
+                ServiceError::invalid(format!(
+                    "the header X-Jarvis-Client is no client id: {error}"
+                ))
+            })?;
         let (client, credential) = match (bearer, certificate) {
             (Some(bearer), _) => self.by_token(&bearer).await?,
             (None, Some(certificate)) => by_certificate(certificate)?,
@@ -55,21 +67,36 @@ impl Service {
         if header.is_some_and(|header| header != client) {
             return Err(ServiceError::new(
                 ErrorCode::NotAuthorized,
-                format!("the header X-Jarvis-Client names another client than the credential of {client}"),
+                format!(
+                    "the header X-Jarvis-Client names another client than the credential of {client}"
+                ),
             ));
         }
-        if self.config.security.require_client_id_header && matches!(credential, Credential::System) {
+        if self.config.security.require_client_id_header && matches!(credential, Credential::System)
+        {
             return Err(no_credential(false));
         }
-        Ok(Caller { client, credential, request_id })
+        Ok(Caller {
+            client,
+            credential,
+            request_id,
+        })
     }
 
     /// From its own, possibly lagging state a node refuses only what can not become true: an unknown or expired token is
     /// looked up again after a read-index barrier (DESIGN 2).
-    async fn by_token(&self, text: &jarvis_crypto::SecretBytes) -> Result<(ClientId, Credential), ServiceError> {
-        let parsed = std::str::from_utf8(text.expose()).ok().and_then(tokens::parse);
+    async fn by_token(
+        &self,
+        text: &jarvis_crypto::SecretBytes,
+    ) -> Result<(ClientId, Credential), ServiceError> {
+        let parsed = std::str::from_utf8(text.expose())
+            .ok()
+            .and_then(tokens::parse);
         let Some((id, secret)) = parsed else {
-            return Err(ServiceError::new(ErrorCode::Unauthenticated, "the bearer token is malformed"));
+            return Err(ServiceError::new(
+                ErrorCode::Unauthenticated,
+                "the bearer token is malformed",
+            ));
         };
         for fresh in [false, true] {
             if fresh && !self.node.barrier(self.deadline()).await {
@@ -89,14 +116,24 @@ impl Service {
                 }
             }
         }
-        Err(ServiceError::new(ErrorCode::Unauthenticated, "the token is unknown, expired or revoked"))
+        Err(ServiceError::new(
+            ErrorCode::Unauthenticated,
+            "the token is unknown, expired or revoked",
+        ))
     }
 }
 
 fn by_certificate(certificate: ClientCertificate) -> Result<(ClientId, Credential), ServiceError> {
-    let ClientCertificate { client, serial, not_after } = certificate;
+    let ClientCertificate {
+        client,
+        serial,
+        not_after,
+    } = certificate;
     let client = ClientId::parse(&client).map_err(|error| {
-        ServiceError::new(ErrorCode::Unauthenticated, format!("the client certificate names no client: {error}"))
+        ServiceError::new(
+            ErrorCode::Unauthenticated,
+            format!("the client certificate names no client: {error}"),
+        )
     })?;
     Ok((client, Credential::Certificate { serial, not_after }))
 }

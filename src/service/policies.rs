@@ -4,7 +4,9 @@ use jarvis_domain::command::{AdminView, Caller, Change};
 use jarvis_domain::name::ClientId;
 use jarvis_domain::outcome::Outcome;
 use jarvis_domain::policy::{Decision, DenyReason, Verb};
-use jarvis_wire::policy::{ApplyPolicy, ExplainPolicy, PolicyApplied, PolicyDocument, PolicyExplanation};
+use jarvis_wire::policy::{
+    ApplyPolicy, ExplainPolicy, PolicyApplied, PolicyDocument, PolicyExplanation,
+};
 
 use crate::policy_file;
 use crate::service::{Service, ServiceError, secrets, unknown};
@@ -15,9 +17,14 @@ impl Service {
     /// # Errors
     /// A7's errors.
     pub async fn policy(&self, caller: Caller) -> Result<PolicyDocument, ServiceError> {
-        let state = self.admin_view(caller, AdminView::Policy, "the policy").await?;
+        let state = self
+            .admin_view(caller, AdminView::Policy, "the policy")
+            .await?;
         let record = state.policy_record().ok_or_else(unknown)?;
-        Ok(PolicyDocument { version: record.version, policy: record.source.clone() })
+        Ok(PolicyDocument {
+            version: record.version,
+            policy: record.source.clone(),
+        })
     }
 
     /// Replaces the policy; a dry run only says whether it would change anything.
@@ -30,15 +37,27 @@ impl Service {
         request: &ApplyPolicy,
         key: Option<(String, [u8; 32])>,
     ) -> Result<PolicyApplied, ServiceError> {
-        let policy = policy_file::parse(&request.policy).map_err(|error| ServiceError::invalid(error.to_string()))?;
+        let policy = policy_file::parse(&request.policy)
+            .map_err(|error| ServiceError::invalid(error.to_string()))?;
         if request.dry_run {
-            let state = self.admin_view(caller, AdminView::Policy, "the policy").await?;
+            let state = self
+                .admin_view(caller, AdminView::Policy, "the policy")
+                .await?;
             let record = state.policy_record().ok_or_else(unknown)?;
             let changed = record.policy != policy || record.source != request.policy;
-            return Ok(PolicyApplied { version: record.version, changed });
+            return Ok(PolicyApplied {
+                version: record.version,
+                changed,
+            });
         }
-        let change = Change::SetPolicy { policy, source: request.policy.clone(), cas: request.cas };
-        let reply = self.mutate(caller, secrets::idempotency(key), change, "the policy").await?;
+        let change = Change::SetPolicy {
+            policy,
+            source: request.policy.clone(),
+            cas: request.cas,
+        };
+        let reply = self
+            .mutate(caller, secrets::idempotency(key), change, "the policy")
+            .await?;
         match reply.outcome {
             Outcome::Policy { version, changed } => Ok(PolicyApplied { version, changed }),
             _ => Err(unknown()),
@@ -49,19 +68,31 @@ impl Service {
     ///
     /// # Errors
     /// A7's errors.
-    pub async fn explain(&self, caller: Caller, request: &ExplainPolicy) -> Result<PolicyExplanation, ServiceError> {
+    pub async fn explain(
+        &self,
+        caller: Caller,
+        request: &ExplainPolicy,
+    ) -> Result<PolicyExplanation, ServiceError> {
         let client = ClientId::parse(&request.client)
             .map_err(|error| ServiceError::invalid(format!("client: {error}")))?;
         let verb = Verb::parse(request.verb.as_str()).ok_or_else(unknown)?;
-        let state = self.admin_view(caller, AdminView::Policy, "the policy").await?;
+        let state = self
+            .admin_view(caller, AdminView::Policy, "the policy")
+            .await?;
         let record = state.policy_record().ok_or_else(unknown)?;
         let decision = record.policy.decide(&client, verb, &request.name);
         let rule = match &decision {
             Decision::Allow { rule, .. } => format!("allow {rule}"),
             Decision::Deny(DenyReason::Rule(rule)) => format!("deny {rule}"),
-            Decision::Deny(DenyReason::UnknownClient) => "the policy does not name this client".to_owned(),
+            Decision::Deny(DenyReason::UnknownClient) => {
+                "the policy does not name this client".to_owned()
+            }
             Decision::Deny(DenyReason::NoRule) => "no allow rule matches (default deny)".to_owned(),
         };
-        Ok(PolicyExplanation { allowed: decision.is_allow(), rule, policy_version: record.version })
+        Ok(PolicyExplanation {
+            allowed: decision.is_allow(),
+            rule,
+            policy_version: record.version,
+        })
     }
 }

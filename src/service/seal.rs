@@ -26,16 +26,23 @@ pub fn unseal_with_key_file(
     own_slot: Option<&[u8]>,
 ) -> Result<bool, String> {
     let (cluster, slot) = node.with_view(|state| {
-        let slot = state.slots.get(format!("node-{}", node.id()).as_str()).map(|slot| slot.blob.clone());
+        let slot = state
+            .slots
+            .get(format!("node-{}", node.id()).as_str())
+            .map(|slot| slot.blob.clone());
         (state.core.cluster.clone(), slot)
     });
-    let (Some(cluster), Some(blob)) = (cluster, slot.or_else(|| own_slot.map(<[u8]>::to_vec))) else {
+    let (Some(cluster), Some(blob)) = (cluster, slot.or_else(|| own_slot.map(<[u8]>::to_vec)))
+    else {
         return Ok(false);
     };
     let key = key_file::load(&config.paths.master_key_path).map_err(|error| error.to_string())?;
     let context = slot_context(&cluster.cluster_id, node.id());
     let root = key.unwrap_root(&blob, &context).map_err(|error| {
-        format!("{} does not fit this node's seal slot: {error}", config.paths.master_key_path.display())
+        format!(
+            "{} does not fit this node's seal slot: {error}",
+            config.paths.master_key_path.display()
+        )
     })?;
     vault.unseal(cluster.vault_id, root);
     node.set_sealed(false);
@@ -49,14 +56,24 @@ impl Service {
     /// A7's errors.
     pub async fn seal_status(&self, caller: Option<Caller>) -> Result<SealStatus, ServiceError> {
         let sealed = self.vault.is_sealed();
-        let Some(caller) = caller else { return Ok(SealStatus { sealed, slots: None }) };
-        let state = self.admin_view(caller, AdminView::Seal, "the seal's slots").await?;
+        let Some(caller) = caller else {
+            return Ok(SealStatus {
+                sealed,
+                slots: None,
+            });
+        };
+        let state = self
+            .admin_view(caller, AdminView::Seal, "the seal's slots")
+            .await?;
         let slots = state.slots.iter().map(|(slot, record)| SealSlot {
             slot: slot.clone(),
             kind: record.kind.clone(),
             node: record.node,
         });
-        Ok(SealStatus { sealed, slots: Some(slots.collect()) })
+        Ok(SealStatus {
+            sealed,
+            slots: Some(slots.collect()),
+        })
     }
 
     /// Unseals this node with a passphrase. Needs no other credential: the passphrase is one.
@@ -65,10 +82,16 @@ impl Service {
     /// `unauthenticated` when no slot opens with it.
     pub async fn unseal(&self, passphrase: SecretBytes) -> Result<SealStatus, ServiceError> {
         if !self.vault.is_sealed() {
-            return Ok(SealStatus { sealed: false, slots: None });
+            return Ok(SealStatus {
+                sealed: false,
+                slots: None,
+            });
         }
         let Ok(_turn) = self.unsealing.try_acquire() else {
-            return Err(ServiceError::new(ErrorCode::RateLimited, "another passphrase is being tried; one at a time"));
+            return Err(ServiceError::new(
+                ErrorCode::RateLimited,
+                "another passphrase is being tried; one at a time",
+            ));
         };
         let (cluster, blobs) = self.node.with_view(|state| {
             let kind = SlotKind::Passphrase.name();
@@ -77,19 +100,30 @@ impl Service {
             (state.core.cluster.clone(), blobs)
         });
         let cluster = cluster.ok_or_else(|| {
-            ServiceError::new(ErrorCode::NoLeader, "this node has not heard from its cluster yet; try again")
+            ServiceError::new(
+                ErrorCode::NoLeader,
+                "this node has not heard from its cluster yet; try again",
+            )
         })?;
         let context = shared_slot_context(&cluster.cluster_id);
         let root = off_runtime(move || {
-            blobs.iter().find_map(|blob| passphrase::unwrap_root(&passphrase, blob, &context).ok())
+            blobs
+                .iter()
+                .find_map(|blob| passphrase::unwrap_root(&passphrase, blob, &context).ok())
         })
         .await?;
         let root: RootKey = root.ok_or_else(|| {
-            ServiceError::new(ErrorCode::Unauthenticated, "no seal slot opens with this passphrase; the node stays sealed")
+            ServiceError::new(
+                ErrorCode::Unauthenticated,
+                "no seal slot opens with this passphrase; the node stays sealed",
+            )
         })?;
         self.vault.unseal(cluster.vault_id, root);
         self.node.set_sealed(false);
-        Ok(SealStatus { sealed: false, slots: None })
+        Ok(SealStatus {
+            sealed: false,
+            slots: None,
+        })
     }
 
     /// Seals this node: it forgets its keys until it is unsealed or started again.
@@ -100,27 +134,45 @@ impl Service {
         self.admin_view(caller, AdminView::Seal, "the seal").await?;
         self.vault.seal();
         self.node.set_sealed(true);
-        Ok(SealStatus { sealed: true, slots: None })
+        Ok(SealStatus {
+            sealed: true,
+            slots: None,
+        })
     }
 
     /// Adds a passphrase slot; it opens the vault on every node.
     ///
     /// # Errors
     /// A7's errors.
-    pub async fn add_slot(&self, caller: Caller, request: &AddSlot) -> Result<SlotAdded, ServiceError> {
+    pub async fn add_slot(
+        &self,
+        caller: Caller,
+        request: &AddSlot,
+    ) -> Result<SlotAdded, ServiceError> {
         self.refuse_sealed()?;
         if request.kind != SlotKind::Passphrase.name() {
-            return Err(ServiceError::invalid("kind: only \"passphrase\" can be added here; key files come with their nodes"));
+            return Err(ServiceError::invalid(
+                "kind: only \"passphrase\" can be added here; key files come with their nodes",
+            ));
         }
         // Decided before the work: argon2 costs a quarter of a second and 64 MiB.
-        self.admin_view(caller.clone(), AdminView::Seal, "the seal's slots").await?;
-        let cluster = self.node.with_view(|state| state.core.cluster.clone()).ok_or_else(unknown)?;
+        self.admin_view(caller.clone(), AdminView::Seal, "the seal's slots")
+            .await?;
+        let cluster = self
+            .node
+            .with_view(|state| state.core.cluster.clone())
+            .ok_or_else(unknown)?;
         let context = shared_slot_context(&cluster.cluster_id);
         let phrase = SecretBytes::new(request.passphrase.expose().as_bytes().to_vec());
         let vault: Arc<Vault> = self.vault.clone();
         let blob = off_runtime(move || {
             vault.with_keyring(|keyring| {
-                passphrase::wrap_root(&phrase, keyring.root(), &context, passphrase::Argon2Parameters::default())
+                passphrase::wrap_root(
+                    &phrase,
+                    keyring.root(),
+                    &context,
+                    passphrase::Argon2Parameters::default(),
+                )
             })
         })
         .await?;
@@ -128,10 +180,16 @@ impl Service {
             .map_err(|_| self.refuse_sealed().err().unwrap_or_else(unknown))?
             .map_err(|error| ServiceError::invalid(error.to_string()))?;
         let mut id = [0; 6];
-        getrandom::fill(&mut id).map_err(|error| ServiceError::new(ErrorCode::Internal, error.to_string()))?;
+        getrandom::fill(&mut id)
+            .map_err(|error| ServiceError::new(ErrorCode::Internal, error.to_string()))?;
         let slot = format!("passphrase-{}", hex::encode(id));
-        let change = Change::AddSlot { slot: slot.clone(), kind: request.kind.clone(), blob };
-        self.mutate(caller, None, change, "the seal's slots").await?;
+        let change = Change::AddSlot {
+            slot: slot.clone(),
+            kind: request.kind.clone(),
+            blob,
+        };
+        self.mutate(caller, None, change, "the seal's slots")
+            .await?;
         Ok(SlotAdded { slot })
     }
 
@@ -139,10 +197,20 @@ impl Service {
     ///
     /// # Errors
     /// A7's errors.
-    pub async fn remove_slot(&self, caller: Caller, slot: &str) -> Result<SlotRemoved, ServiceError> {
-        let change = Change::RemoveSlot { slot: slot.to_owned() };
-        self.mutate(caller, None, change, &format!("slot {slot}")).await?;
-        Ok(SlotRemoved { slot: slot.to_owned(), removed: true })
+    pub async fn remove_slot(
+        &self,
+        caller: Caller,
+        slot: &str,
+    ) -> Result<SlotRemoved, ServiceError> {
+        let change = Change::RemoveSlot {
+            slot: slot.to_owned(),
+        };
+        self.mutate(caller, None, change, &format!("slot {slot}"))
+            .await?;
+        Ok(SlotRemoved {
+            slot: slot.to_owned(),
+            removed: true,
+        })
     }
 
     /// Starts a new key epoch and re-wraps every version to it, online (X2).
@@ -159,10 +227,13 @@ impl Service {
             .map_err(|_| self.refuse_sealed().err().unwrap_or_else(unknown))?
             .map_err(|error| ServiceError::new(ErrorCode::Internal, error.to_string()))?;
         let change = Change::AddEpoch { number, wrapped };
-        self.mutate(caller.clone(), None, change, "key epochs").await?;
+        self.mutate(caller.clone(), None, change, "key epochs")
+            .await?;
         self.rewrap_all(&caller).await?;
         self.retire_unused(&caller).await;
-        Ok(EpochRotated { epoch: u64::from(number) })
+        Ok(EpochRotated {
+            epoch: u64::from(number),
+        })
     }
 
     async fn rewrap_all(&self, caller: &Caller) -> Result<(), ServiceError> {
@@ -173,10 +244,19 @@ impl Service {
                 continue;
             }
             let failed = |error: VaultError| {
-                ServiceError::new(ErrorCode::Internal, format!("version {number} of {name}: {error}"))
+                ServiceError::new(
+                    ErrorCode::Internal,
+                    format!("version {number} of {name}: {error}"),
+                )
             };
-            let value = self.vault.decrypt(&state, name.as_str(), version).map_err(failed)?;
-            let sealed = self.vault.encrypt(&state, name.as_str(), value.expose()).map_err(failed)?;
+            let value = self
+                .vault
+                .decrypt(&state, name.as_str(), version)
+                .map_err(failed)?;
+            let sealed = self
+                .vault
+                .encrypt(&state, name.as_str(), value.expose())
+                .map_err(failed)?;
             let change = Change::Rewrap {
                 name: name.clone(),
                 version: *number,
@@ -188,7 +268,10 @@ impl Service {
                     binary: version.value.binary,
                 },
             };
-            match self.mutate(caller.clone(), None, change, name.as_str()).await {
+            match self
+                .mutate(caller.clone(), None, change, name.as_str())
+                .await
+            {
                 // Gone or re-wrapped meanwhile: nothing is left to do for it.
                 Err(error) if matches!(error.code, ErrorCode::NotFound | ErrorCode::Conflict) => {}
                 Err(error) => return Err(error),
@@ -200,10 +283,16 @@ impl Service {
 
     async fn retire_unused(&self, caller: &Caller) {
         let state = self.node.view();
-        let unused = state.epochs.iter().filter(|(number, epoch)| **number != state.core.epoch && epoch.versions == 0);
+        let unused = state
+            .epochs
+            .iter()
+            .filter(|(number, epoch)| **number != state.core.epoch && epoch.versions == 0);
         for (number, _) in unused {
             let change = Change::RetireEpoch { number: *number };
-            if let Err(error) = self.mutate(caller.clone(), None, change, "key epochs").await {
+            if let Err(error) = self
+                .mutate(caller.clone(), None, change, "key epochs")
+                .await
+            {
                 // Something was written under it meanwhile: the next rotation retires it.
                 tracing::info!(epoch = number, %error, "an old key epoch is still in use");
             }
@@ -212,8 +301,13 @@ impl Service {
 }
 
 /// argon2 takes long: not on the runtime that sends heartbeats.
-async fn off_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ServiceError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| ServiceError::new(ErrorCode::Internal, "the work was interrupted; nothing was changed"))
+async fn off_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ServiceError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| {
+        ServiceError::new(
+            ErrorCode::Internal,
+            "the work was interrupted; nothing was changed",
+        )
+    })
 }

@@ -13,8 +13,8 @@ use jarvis_domain::state::State;
 use jarvis_domain::time::rfc3339;
 use jarvis_wire::error::ErrorCode;
 use jarvis_wire::secrets::{
-    DeletedSecret, DestroyedSecret, ListQuery, SecretList, SecretSummary, UndeletedSecret, VersionList, VersionState,
-    VersionSummary, WrittenSecret,
+    DeletedSecret, DestroyedSecret, ListQuery, SecretList, SecretSummary, UndeletedSecret,
+    VersionList, VersionState, VersionSummary, WrittenSecret,
 };
 
 use crate::service::vault::VaultError;
@@ -66,11 +66,16 @@ impl Service {
     ) -> Result<GotSecret, ServiceError> {
         self.refuse_sealed()?;
         let client = caller.client.to_string();
-        let target = Target::Value { name: name.clone(), version };
+        let target = Target::Value {
+            name: name.clone(),
+            version,
+        };
         let reply = self.access(caller, target, name.as_str()).await?;
         match reply.outcome {
             Outcome::Value { version, .. } => self.open(name, version, reply.log.index, None),
-            Outcome::Rejected(rejection) => Err(refused(rejection, &client, &describe(&name, version))),
+            Outcome::Rejected(rejection) => {
+                Err(refused(rejection, &client, &describe(&name, version)))
+            }
             _ => Err(unknown()),
         }
     }
@@ -82,12 +87,20 @@ impl Service {
         index: u64,
         stale_age_ms: Option<u64>,
     ) -> Result<GotSecret, ServiceError> {
-        let opened = self.node.with_view(|state| self.vault.decrypt(state, name.as_str(), &version));
+        let opened = self
+            .node
+            .with_view(|state| self.vault.decrypt(state, name.as_str(), &version));
         match opened {
             Ok(value) => {
                 self.metrics.decrypted(true);
                 self.metrics.secret_retrieved();
-                Ok(GotSecret { name, value, version, index, stale_age_ms })
+                Ok(GotSecret {
+                    name,
+                    value,
+                    version,
+                    index,
+                    stale_age_ms,
+                })
             }
             Err(VaultError::Sealed) => Err(self.refuse_sealed().err().unwrap_or_else(unknown)),
             Err(error) => {
@@ -113,13 +126,22 @@ impl Service {
     ) -> Result<Vec<WrittenSecret>, ServiceError> {
         self.refuse_sealed()?;
         if secrets.is_empty() || secrets.len() > MAX_BATCH_WRITES {
-            return Err(ServiceError::invalid(format!("a batch holds 1 to {MAX_BATCH_WRITES} writes")));
+            return Err(ServiceError::invalid(format!(
+                "a batch holds 1 to {MAX_BATCH_WRITES} writes"
+            )));
         }
         let limit = self.config.limits.max_value_bytes;
-        if let Some(long) = secrets.iter().find(|secret| secret.value.len() as u64 > limit) {
+        if let Some(long) = secrets
+            .iter()
+            .find(|secret| secret.value.len() as u64 > limit)
+        {
             return Err(ServiceError::new(
                 ErrorCode::TooLarge,
-                format!("the value of {} has {} bytes; the limit is {limit}", long.name, long.value.len()),
+                format!(
+                    "the value of {} has {} bytes; the limit is {limit}",
+                    long.name,
+                    long.value.len()
+                ),
             ));
         }
         for secret in &secrets {
@@ -133,34 +155,49 @@ impl Service {
         let idempotency = key.map(|(key, mac)| Idempotency { key, mac });
         for _ in 0..EPOCH_TRIES {
             let change = Change::Write(self.encrypt(&secrets)?);
-            let command = jarvis_domain::command::Command::Mutate(jarvis_domain::command::Mutation {
-                caller: caller.clone(),
-                idempotency: idempotency.clone(),
-                change,
-            });
-            let reply = self.node.propose(command, self.deadline()).await.map_err(super::not_proposed)?;
+            let command =
+                jarvis_domain::command::Command::Mutate(jarvis_domain::command::Mutation {
+                    caller: caller.clone(),
+                    idempotency: idempotency.clone(),
+                    change,
+                });
+            let reply = self
+                .node
+                .propose(command, self.deadline())
+                .await
+                .map_err(super::not_proposed)?;
             self.count(&reply.outcome);
             match &reply.outcome {
                 Outcome::Written(written) => {
                     self.metrics.secrets_created(written.len() as u64);
-                    return Ok(written.iter().map(|written| rendered(&reply, written)).collect());
+                    return Ok(written
+                        .iter()
+                        .map(|written| rendered(&reply, written))
+                        .collect());
                 }
                 Outcome::Rejected(Rejection::StaleEpoch { .. }) => {
                     // The new epoch is in the log: once this node has applied it, encryption uses it.
                     self.node.barrier(self.deadline()).await;
                 }
-                Outcome::Rejected(rejection) => return Err(refused(rejection.clone(), &client, &what)),
+                Outcome::Rejected(rejection) => {
+                    return Err(refused(rejection.clone(), &client, &what));
+                }
                 _ => return Err(unknown()),
             }
         }
-        Err(refused(Rejection::StaleEpoch { current: 0 }, &client, &what))
+        Err(refused(
+            Rejection::StaleEpoch { current: 0 },
+            &client,
+            &what,
+        ))
     }
 
     fn encrypt(&self, secrets: &[NewSecret]) -> Result<Vec<Write>, ServiceError> {
         let seal = |secret: &NewSecret| {
-            let sealed = self
-                .node
-                .with_view(|state| self.vault.encrypt(state, secret.name.as_str(), secret.value.expose()))?;
+            let sealed = self.node.with_view(|state| {
+                self.vault
+                    .encrypt(state, secret.name.as_str(), secret.value.expose())
+            })?;
             self.metrics.encrypted();
             let value = SealedValue {
                 version_id: sealed.version_id,
@@ -169,15 +206,27 @@ impl Service {
                 binary: secret.binary,
             };
             let (name, cas, about) = (secret.name.clone(), secret.cas, secret.about.clone());
-            Ok(Write { name, value, cas, about })
+            Ok(Write {
+                name,
+                value,
+                cas,
+                about,
+            })
         };
-        secrets.iter().map(seal).collect::<Result<_, VaultError>>().map_err(|error| match error {
-            VaultError::Sealed => self.refuse_sealed().err().unwrap_or_else(unknown),
-            error => {
-                tracing::error!(%error, "a value can not be encrypted");
-                ServiceError::new(ErrorCode::Internal, "the value can not be encrypted on this node: see its log")
-            }
-        })
+        secrets
+            .iter()
+            .map(seal)
+            .collect::<Result<_, VaultError>>()
+            .map_err(|error| match error {
+                VaultError::Sealed => self.refuse_sealed().err().unwrap_or_else(unknown),
+                error => {
+                    tracing::error!(%error, "a value can not be encrypted");
+                    ServiceError::new(
+                        ErrorCode::Internal,
+                        "the value can not be encrypted on this node: see its log",
+                    )
+                }
+            })
     }
 
     /// The keyed MAC of a request as received, for its idempotency key.
@@ -185,17 +234,27 @@ impl Service {
     /// # Errors
     /// `sealed` on a sealed node.
     pub fn request_mac(&self, parts: &[&[u8]]) -> Result<[u8; 32], ServiceError> {
-        self.vault.request_mac(parts).map_err(|_| self.refuse_sealed().err().unwrap_or_else(unknown))
+        self.vault
+            .request_mac(parts)
+            .map_err(|_| self.refuse_sealed().err().unwrap_or_else(unknown))
     }
 
     /// Lists the names this caller may see, in order (A4).
     ///
     /// # Errors
     /// A7's errors.
-    pub async fn list(&self, caller: Caller, query: &ListQuery) -> Result<SecretList, ServiceError> {
+    pub async fn list(
+        &self,
+        caller: Caller,
+        query: &ListQuery,
+    ) -> Result<SecretList, ServiceError> {
         let client = caller.client.clone();
-        let (state, _) = self.view_as(caller, Target::List, "the list of secrets").await?;
-        let Some(policy) = state.policy_record().map(|record| &record.policy) else { return Err(unknown()) };
+        let (state, _) = self
+            .view_as(caller, Target::List, "the list of secrets")
+            .await?;
+        let Some(policy) = state.policy_record().map(|record| &record.policy) else {
+            return Err(unknown());
+        };
         let admin = policy.decide_admin(&client).is_allow();
         let limit = query.limit.unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE) as usize;
         let prefix = query.prefix.as_deref().unwrap_or("");
@@ -205,8 +264,13 @@ impl Service {
         for (name, secret) in state.secrets.iter() {
             let text = name.as_str();
             let after = query.after.as_deref().is_none_or(|after| text > after);
-            let shown = !secret.versions.is_empty() && (secret.deleted.is_none() || query.deleted == Some(true));
-            if !after || !shown || !text.starts_with(prefix) || !(admin || policy.may_see(&client, text)) {
+            let shown = !secret.versions.is_empty()
+                && (secret.deleted.is_none() || query.deleted == Some(true));
+            if !after
+                || !shown
+                || !text.starts_with(prefix)
+                || !(admin || policy.may_see(&client, text))
+            {
                 continue;
             }
             if secrets.len() == limit {
@@ -222,10 +286,16 @@ impl Service {
     ///
     /// # Errors
     /// A7's errors.
-    pub async fn versions(&self, caller: Caller, name: SecretName) -> Result<VersionList, ServiceError> {
+    pub async fn versions(
+        &self,
+        caller: Caller,
+        name: SecretName,
+    ) -> Result<VersionList, ServiceError> {
         let target = Target::Versions { name: name.clone() };
         let (state, _) = self.view_as(caller, target, name.as_str()).await?;
-        let Some(secret) = state.secrets.get(&name) else { return Err(unknown()) };
+        let Some(secret) = state.secrets.get(&name) else {
+            return Err(unknown());
+        };
         let current = secret.versions.last().copied();
         let describe = |number: &u64| {
             let version = state.versions.get(&(name.clone(), *number))?;
@@ -235,7 +305,11 @@ impl Service {
                 kid: version.kid.clone(),
                 created_at: rfc3339(version.created),
                 expires_at: rfc3339(version.expires),
-                state: if is_current { VersionState::Current } else { VersionState::Previous },
+                state: if is_current {
+                    VersionState::Current
+                } else {
+                    VersionState::Previous
+                },
             })
         };
         Ok(VersionList {
@@ -257,8 +331,13 @@ impl Service {
         cas: Option<u64>,
         key: Option<(String, [u8; 32])>,
     ) -> Result<DeletedSecret, ServiceError> {
-        let change = Change::Delete { name: name.clone(), cas };
-        let reply = self.mutate(caller, idempotency(key), change, name.as_str()).await?;
+        let change = Change::Delete {
+            name: name.clone(),
+            cas,
+        };
+        let reply = self
+            .mutate(caller, idempotency(key), change, name.as_str())
+            .await?;
         match reply.outcome {
             Outcome::Deleted(Deleted { at, until }) => Ok(DeletedSecret {
                 name: name.to_string(),
@@ -282,7 +361,9 @@ impl Service {
         key: Option<(String, [u8; 32])>,
     ) -> Result<UndeletedSecret, ServiceError> {
         let change = Change::Undelete { name: name.clone() };
-        let reply = self.mutate(caller, idempotency(key), change, name.as_str()).await?;
+        let reply = self
+            .mutate(caller, idempotency(key), change, name.as_str())
+            .await?;
         match reply.outcome {
             Outcome::Undeleted { version, .. } => Ok(UndeletedSecret {
                 name: name.to_string(),
@@ -305,8 +386,13 @@ impl Service {
         versions: Option<Vec<u64>>,
         key: Option<(String, [u8; 32])>,
     ) -> Result<DestroyedSecret, ServiceError> {
-        let change = Change::Destroy { name: name.clone(), versions };
-        let reply = self.mutate(caller, idempotency(key), change, name.as_str()).await?;
+        let change = Change::Destroy {
+            name: name.clone(),
+            versions,
+        };
+        let reply = self
+            .mutate(caller, idempotency(key), change, name.as_str())
+            .await?;
         match &reply.outcome {
             Outcome::Destroyed(destroyed) => Ok(DestroyedSecret {
                 name: name.to_string(),

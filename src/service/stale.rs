@@ -77,19 +77,35 @@ impl Journal {
         disk.create_dir_all(&dir)?;
         let mut waiting = Waiting::default();
         for path in disk.list(&dir)? {
-            let journal = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<u64>().ok());
+            let journal = path
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .and_then(|stem| stem.parse::<u64>().ok());
             let Some(journal) = journal else { continue };
             // A last line without its newline was never answered: its read was refused.
             let text = disk.read(&path)?;
-            let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(&[][..], |end| &text[..end]);
-            for line in whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let whole = text
+                .iter()
+                .rposition(|byte| *byte == b'\n')
+                .map_or(&[][..], |end| &text[..end]);
+            for line in whole
+                .split(|byte| *byte == b'\n')
+                .filter(|line| !line.is_empty())
+            {
                 let event = serde_json::from_slice(line).map_err(|error| {
-                    io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
+                    io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        format!("{}: {error}", path.display()),
+                    )
                 })?;
                 waiting.events.push_back((journal, event));
             }
         }
-        let shared = Arc::new(Shared { dir, journal: node.incarnation(), waiting: Mutex::new(waiting) });
+        let shared = Arc::new(Shared {
+            dir,
+            journal: node.incarnation(),
+            waiting: Mutex::new(waiting),
+        });
         let (queue, events) = mpsc::channel(QUEUE);
         tokio::spawn(write(node.clone(), shared.clone(), events));
         tokio::spawn(import(node.clone(), shared.clone()));
@@ -130,7 +146,9 @@ async fn write(
         let (events, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         let (disk, shared) = (node.env().disk.clone(), shared.clone());
         let work = move || append(&*disk, &shared, events);
-        let written = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let written = tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)));
         if let Err(error) = &written {
             tracing::error!(%error, "the journal of stale reads can not be written; stale reads are refused");
         }
@@ -141,10 +159,17 @@ async fn write(
     }
 }
 
-fn append(disk: &dyn jarvis_disk::Disk, shared: &Shared, mut events: Vec<JournalEvent>) -> io::Result<()> {
+fn append(
+    disk: &dyn jarvis_disk::Disk,
+    shared: &Shared,
+    mut events: Vec<JournalEvent>,
+) -> io::Result<()> {
     let mut waiting = shared.lock();
     if waiting.events.len() + events.len() > MAX_EVENTS {
-        return Err(io::Error::new(io::ErrorKind::StorageFull, "too many events wait for a quorum"));
+        return Err(io::Error::new(
+            io::ErrorKind::StorageFull,
+            "too many events wait for a quorum",
+        ));
     }
     let path = shared.path(shared.journal);
     let mut file = match waiting.file.take() {
@@ -167,7 +192,9 @@ fn append(disk: &dyn jarvis_disk::Disk, shared: &Shared, mut events: Vec<Journal
     file.sync_data()?;
     waiting.file = Some(file);
     let journal = shared.journal;
-    waiting.events.extend(events.into_iter().map(|event| (journal, event)));
+    waiting
+        .events
+        .extend(events.into_iter().map(|event| (journal, event)));
     Ok(())
 }
 
@@ -177,13 +204,24 @@ async fn import(node: Node, shared: Arc<Shared>) {
         tokio::time::sleep(IMPORT_PERIOD).await;
         let (journal, events) = {
             let waiting = shared.lock();
-            let Some((journal, _)) = waiting.events.front() else { continue };
-            let same = waiting.events.iter().take_while(|(other, _)| other == journal).take(IMPORT_EVENTS);
-            (*journal, same.map(|(_, event)| event.clone()).collect::<Vec<_>>())
+            let Some((journal, _)) = waiting.events.front() else {
+                continue;
+            };
+            let same = waiting
+                .events
+                .iter()
+                .take_while(|(other, _)| other == journal)
+                .take(IMPORT_EVENTS);
+            (
+                *journal,
+                same.map(|(_, event)| event.clone()).collect::<Vec<_>>(),
+            )
         };
         let count = events.len();
         let command = Command::Cluster(Box::new(ClusterCommand::ImportJournal { journal, events }));
-        let reply = node.propose(command, Instant::now() + IMPORT_DEADLINE).await;
+        let reply = node
+            .propose(command, Instant::now() + IMPORT_DEADLINE)
+            .await;
         if !matches!(reply, Ok(reply) if matches!(reply.outcome, Outcome::Done)) {
             continue;
         }
@@ -193,7 +231,10 @@ async fn import(node: Node, shared: Arc<Shared>) {
         if waiting.events.iter().all(|(other, _)| *other != journal) {
             // Everything of this journal is in the log. Should the removal be lost, the high-water mark skips it.
             waiting.file = None;
-            if let Err(error) = disk.remove(&shared.path(journal)).and_then(|()| disk.sync_dir(&shared.dir)) {
+            if let Err(error) = disk
+                .remove(&shared.path(journal))
+                .and_then(|()| disk.sync_dir(&shared.dir))
+            {
                 tracing::warn!(%error, journal, "an imported journal can not be removed");
             }
         }
@@ -218,23 +259,39 @@ impl Service {
             return self.get(caller, name, version).await;
         }
         let state = self.node.view();
-        let decision = state.policy_record().map(|record| record.policy.decide(&caller.client, Verb::Read, name.as_str()));
-        let Some(Decision::Allow { stale_max_ms: allowed @ 1.., .. }) = decision else {
+        let decision = state.policy_record().map(|record| {
+            record
+                .policy
+                .decide(&caller.client, Verb::Read, name.as_str())
+        });
+        let Some(Decision::Allow {
+            stale_max_ms: allowed @ 1..,
+            ..
+        }) = decision
+        else {
             return self.get(caller, name, version).await;
         };
         let limit = max_age_ms.map_or(allowed, |wanted| wanted.min(allowed));
-        let age_ms = age.map_or(u64::MAX, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        let age_ms = age.map_or(u64::MAX, |age| {
+            u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
+        });
         if age_ms > limit {
             return Err(ServiceError::new(
                 ErrorCode::NoLeader,
-                format!("there is no quorum, and what this node knows may be older than the {limit} ms that are allowed for {name}"),
+                format!(
+                    "there is no quorum, and what this node knows may be older than the {limit} ms that are allowed for {name}"
+                ),
             ));
         }
         self.refuse_expired(&caller, &state)?;
-        let found = state.secrets.get(&name).filter(|secret| secret.deleted.is_none()).and_then(|secret| {
-            let number = version.or_else(|| secret.current())?;
-            state.versions.get(&(name.clone(), number)).cloned()
-        });
+        let found = state
+            .secrets
+            .get(&name)
+            .filter(|secret| secret.deleted.is_none())
+            .and_then(|secret| {
+                let number = version.or_else(|| secret.current())?;
+                state.versions.get(&(name.clone(), number)).cloned()
+            });
         let event = JournalEvent {
             seq: 0,
             at: self.node.now_ms(),
@@ -254,25 +311,39 @@ impl Service {
         }
         let Some(version) = found else {
             let rejection = jarvis_domain::outcome::Rejection::NotFound;
-            return Err(refused(rejection, caller.client.as_str(), &secrets::describe(&name, version)));
+            return Err(refused(
+                rejection,
+                caller.client.as_str(),
+                &secrets::describe(&name, version),
+            ));
         };
         self.open(name, version, state.core.applied.index, Some(age_ms))
     }
 
     /// Expiry while there is no quorum: by the later of agreed and local time (C5).
-    fn refuse_expired(&self, caller: &Caller, state: &jarvis_domain::state::State) -> Result<(), ServiceError> {
+    fn refuse_expired(
+        &self,
+        caller: &Caller,
+        state: &jarvis_domain::state::State,
+    ) -> Result<(), ServiceError> {
         let now = self.node.cautious_now_ms();
         let holds = match &caller.credential {
-            Credential::Token(id) => {
-                state.tokens.get(id).is_some_and(|token| token.expires.is_none_or(|at| at > now))
+            Credential::Token(id) => state
+                .tokens
+                .get(id)
+                .is_some_and(|token| token.expires.is_none_or(|at| at > now)),
+            Credential::Certificate { serial, not_after } => {
+                !state.revoked.contains(serial) && *not_after > now
             }
-            Credential::Certificate { serial, not_after } => !state.revoked.contains(serial) && *not_after > now,
             Credential::Header | Credential::System => true,
         };
         if holds {
             return Ok(());
         }
-        Err(ServiceError::new(ErrorCode::Unauthenticated, "the credential is expired or revoked"))
+        Err(ServiceError::new(
+            ErrorCode::Unauthenticated,
+            "the credential is expired or revoked",
+        ))
     }
 
     /// Whether stale reads could be served: keys and some state are here, and the journal takes events.

@@ -10,7 +10,8 @@ use jarvis_domain::time::rfc3339;
 use jarvis_wire::error::ErrorCode;
 use jarvis_wire::text::SecretText;
 use jarvis_wire::tokens::{
-    CreateToken, CreatedToken, RevokeCertificate, RevokedCertificate, RevokedToken, TokenList, TokenSummary,
+    CreateToken, CreatedToken, RevokeCertificate, RevokedCertificate, RevokedToken, TokenList,
+    TokenSummary,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -22,18 +23,29 @@ impl Service {
     ///
     /// # Errors
     /// A7's errors.
-    pub async fn create_token(&self, caller: Caller, request: &CreateToken) -> Result<CreatedToken, ServiceError> {
+    pub async fn create_token(
+        &self,
+        caller: Caller,
+        request: &CreateToken,
+    ) -> Result<CreatedToken, ServiceError> {
         let client = ClientId::parse(&request.client)
             .map_err(|error| ServiceError::invalid(format!("client: {error}")))?;
         let (id, secret, text) = tokens::generate()
             .map_err(|error| ServiceError::new(ErrorCode::Internal, error.to_string()))?;
-        let ttl_ms = request.ttl_secs.map(|ttl| {
-            u64::try_from(Duration::from_secs(ttl).as_millis()).unwrap_or(u64::MAX)
-        });
+        let ttl_ms = request
+            .ttl_secs
+            .map(|ttl| u64::try_from(Duration::from_secs(ttl).as_millis()).unwrap_or(u64::MAX));
         let secret_hash = tokens::hash(&secret);
-        let change = Change::CreateToken { id, secret_hash, client: client.clone(), ttl_ms };
+        let change = Change::CreateToken {
+            id,
+            secret_hash,
+            client: client.clone(),
+            ttl_ms,
+        };
         let reply = self.mutate(caller, None, change, "tokens").await?;
-        let Outcome::Created { expires } = reply.outcome else { return Err(unknown()) };
+        let Outcome::Created { expires } = reply.outcome else {
+            return Err(unknown());
+        };
         let token = String::from_utf8_lossy(text.expose()).into_owned();
         Ok(CreatedToken {
             token: SecretText::new(token),
@@ -55,7 +67,9 @@ impl Service {
             created_at: rfc3339(token.created),
             expires_at: token.expires.map(rfc3339),
         });
-        Ok(TokenList { tokens: tokens.collect() })
+        Ok(TokenList {
+            tokens: tokens.collect(),
+        })
     }
 
     /// Revokes a token: no request that starts after the acknowledgement succeeds with it (P4).
@@ -70,11 +84,22 @@ impl Service {
     ) -> Result<RevokedToken, ServiceError> {
         let mut bytes = [0; 16];
         hex::decode_to_slice(id, &mut bytes).map_err(|_| {
-            ServiceError::invalid("a token's id has 32 hex digits: the part between the dots of `jv1.<id>.<secret>`")
+            ServiceError::invalid(
+                "a token's id has 32 hex digits: the part between the dots of `jv1.<id>.<secret>`",
+            )
         })?;
         let change = Change::RevokeToken { id: bytes };
-        self.mutate(caller, secrets::idempotency(key), change, &format!("token {id}")).await?;
-        Ok(RevokedToken { id: id.to_owned(), revoked: true })
+        self.mutate(
+            caller,
+            secrets::idempotency(key),
+            change,
+            &format!("token {id}"),
+        )
+        .await?;
+        Ok(RevokedToken {
+            id: id.to_owned(),
+            revoked: true,
+        })
     }
 
     /// Revokes a client certificate.
@@ -88,10 +113,19 @@ impl Service {
     ) -> Result<RevokedCertificate, ServiceError> {
         let not_after = OffsetDateTime::parse(&request.not_after, &Rfc3339)
             .map_err(|_| ServiceError::invalid("not_after is a time like 2027-01-31T00:00:00Z"))?;
-        let not_after = u64::try_from(not_after.unix_timestamp()).unwrap_or(0).saturating_mul(1_000);
+        let not_after = u64::try_from(not_after.unix_timestamp())
+            .unwrap_or(0)
+            .saturating_mul(1_000);
         let serial = request.serial.to_ascii_lowercase().replace(':', "");
-        let change = Change::RevokeCertificate { serial: serial.clone(), not_after };
-        self.mutate(caller, None, change, "client certificates").await?;
-        Ok(RevokedCertificate { serial, revoked: true })
+        let change = Change::RevokeCertificate {
+            serial: serial.clone(),
+            not_after,
+        };
+        self.mutate(caller, None, change, "client certificates")
+            .await?;
+        Ok(RevokedCertificate {
+            serial,
+            revoked: true,
+        })
     }
 }

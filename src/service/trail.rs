@@ -18,11 +18,18 @@ impl Service {
     /// A7's errors.
     pub async fn trail(&self, caller: Caller, query: &AuditQuery) -> Result<String, ServiceError> {
         if query.from_seq.is_some() && query.tail.is_some() {
-            return Err(ServiceError::invalid("from_seq and tail exclude each other"));
+            return Err(ServiceError::invalid(
+                "from_seq and tail exclude each other",
+            ));
         }
-        self.admin_view(caller, AdminView::Trail, "the audit trail").await?;
+        self.admin_view(caller, AdminView::Trail, "the audit trail")
+            .await?;
         let dir = self.node.audit_dir();
-        let count = query.limit.or(query.tail).unwrap_or(DEFAULT_EVENTS).min(MAX_EVENTS);
+        let count = query
+            .limit
+            .or(query.tail)
+            .unwrap_or(DEFAULT_EVENTS)
+            .min(MAX_EVENTS);
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         let from = query.from_seq;
         let read = move || match from {
@@ -31,8 +38,18 @@ impl Service {
         };
         let lines = tokio::task::spawn_blocking(read)
             .await
-            .map_err(|_| ServiceError::new(ErrorCode::Internal, "reading the trail was interrupted"))?
-            .map_err(|error| ServiceError::new(ErrorCode::Internal, format!("the trail can not be read: {error}")))?;
-        Ok(lines.iter().map(|line| format!("{}\n", line.json.trim_end())).collect())
+            .map_err(|_| {
+                ServiceError::new(ErrorCode::Internal, "reading the trail was interrupted")
+            })?
+            .map_err(|error| {
+                ServiceError::new(
+                    ErrorCode::Internal,
+                    format!("the trail can not be read: {error}"),
+                )
+            })?;
+        Ok(lines
+            .iter()
+            .map(|line| format!("{}\n", line.json.trim_end()))
+            .collect())
     }
 }

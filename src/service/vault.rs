@@ -50,7 +50,10 @@ impl Vault {
     /// Takes the root key of the vault.
     pub fn unseal(&self, vault_id: [u8; 16], root: RootKey) {
         let mac = RequestMac::new(&root);
-        *self.write() = Some(Unsealed { keyring: Keyring::new(vault_id, root), mac });
+        *self.write() = Some(Unsealed {
+            keyring: Keyring::new(vault_id, root),
+            mac,
+        });
     }
 
     /// Forgets every key.
@@ -59,27 +62,55 @@ impl Vault {
     }
 
     /// Encrypts a value under the state's current epoch.
-    pub(super) fn encrypt(&self, state: &State, name: &str, value: &[u8]) -> Result<Sealed, VaultError> {
+    pub(super) fn encrypt(
+        &self,
+        state: &State,
+        name: &str,
+        value: &[u8],
+    ) -> Result<Sealed, VaultError> {
         let epoch = state.core.epoch;
-        self.with_epoch(state, epoch, |keyring| Ok(envelope::seal(keyring, epoch, name, value)?))
+        self.with_epoch(state, epoch, |keyring| {
+            Ok(envelope::seal(keyring, epoch, name, value)?)
+        })
     }
 
     /// Decrypts a version.
-    pub(super) fn decrypt(&self, state: &State, name: &str, version: &Version) -> Result<SecretBytes, VaultError> {
-        let SealedValue { version_id, epoch, ciphertext, .. } = &version.value;
+    pub(super) fn decrypt(
+        &self,
+        state: &State,
+        name: &str,
+        version: &Version,
+    ) -> Result<SecretBytes, VaultError> {
+        let SealedValue {
+            version_id,
+            epoch,
+            ciphertext,
+            ..
+        } = &version.value;
         self.with_epoch(state, *epoch, |keyring| {
-            Ok(envelope::open(keyring, name, version_id, *epoch, ciphertext)?)
+            Ok(envelope::open(
+                keyring, name, version_id, *epoch, ciphertext,
+            )?)
         })
     }
 
     /// The keyed MAC of a request, for its idempotency key (A11).
     pub(super) fn request_mac(&self, parts: &[&[u8]]) -> Result<[u8; 32], VaultError> {
-        self.read().as_ref().map(|unsealed| unsealed.mac.mac(parts)).ok_or(VaultError::Sealed)
+        self.read()
+            .as_ref()
+            .map(|unsealed| unsealed.mac.mac(parts))
+            .ok_or(VaultError::Sealed)
     }
 
     /// Looks at the keyring.
-    pub(super) fn with_keyring<T>(&self, look: impl FnOnce(&Keyring) -> T) -> Result<T, VaultError> {
-        self.read().as_ref().map(|unsealed| look(&unsealed.keyring)).ok_or(VaultError::Sealed)
+    pub(super) fn with_keyring<T>(
+        &self,
+        look: impl FnOnce(&Keyring) -> T,
+    ) -> Result<T, VaultError> {
+        self.read()
+            .as_ref()
+            .map(|unsealed| look(&unsealed.keyring))
+            .ok_or(VaultError::Sealed)
     }
 
     /// Looks at the keyring with an epoch's key in it; unwraps it the first time.
@@ -103,7 +134,10 @@ impl Vault {
         unsealed
             .keyring
             .load_epoch(epoch, &wrapped.wrapped)
-            .map_err(|error| VaultError::Epoch { epoch, reason: error.to_string() })?;
+            .map_err(|error| VaultError::Epoch {
+                epoch,
+                reason: error.to_string(),
+            })?;
         work(&unsealed.keyring)
     }
 
@@ -112,6 +146,8 @@ impl Vault {
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Option<Unsealed>> {
-        self.unsealed.write().unwrap_or_else(PoisonError::into_inner)
+        self.unsealed
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

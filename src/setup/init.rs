@@ -14,8 +14,8 @@ use jarvis_domain::policy::Policy;
 use crate::config::Config;
 use crate::policy_file;
 use crate::setup::{
-    Files, First, Identity, PEER_CERTIFICATE_LIFETIME, SetupError, api_names, key_file, load, refuse_existing,
-    slot_context, wants_api_certificate, write_api_certificate,
+    Files, First, Identity, PEER_CERTIFICATE_LIFETIME, SetupError, api_names, key_file, load,
+    refuse_existing, slot_context, wants_api_certificate, write_api_certificate,
 };
 
 /// The founding node's id; every other one is the index of its join entry (rule 11).
@@ -38,16 +38,29 @@ pub struct InitReport {
 
 impl fmt::Display for InitReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "cluster {} begins with node {}", self.cluster_id, self.node_id)?;
-        writeln!(formatter, "the first token (client admin; shown this once, keep it safe):")?;
+        writeln!(
+            formatter,
+            "cluster {} begins with node {}",
+            self.cluster_id, self.node_id
+        )?;
+        writeln!(
+            formatter,
+            "the first token (client admin; shown this once, keep it safe):"
+        )?;
         writeln!(formatter, "  {}", self.root_token)?;
-        write!(formatter, "start the node now: jarvis-secretsd server --config …")
+        write!(
+            formatter,
+            "start the node now: jarvis-secretsd server --config …"
+        )
     }
 }
 
 impl fmt::Debug for InitReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("InitReport").field("cluster_id", &self.cluster_id).finish_non_exhaustive()
+        formatter
+            .debug_struct("InitReport")
+            .field("cluster_id", &self.cluster_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -78,15 +91,17 @@ pub fn begin(config: &Config) -> Result<InitReport, SetupError> {
         .wrap_root(&root, &slot_context(&cluster_id, FOUNDER))
         .map_err(|error| crypto(&error))?;
     let ca = ClusterCa::create(cluster_id, now_s).map_err(|error| crypto(&error))?;
-    let ca_key_wrapped =
-        root.wrap("ca-key", &cluster_id, &ca.key_pkcs8).map_err(|error| crypto(&error))?;
+    let ca_key_wrapped = root
+        .wrap("ca-key", &cluster_id, &ca.key_pkcs8)
+        .map_err(|error| crypto(&error))?;
     let keyring = Keyring::new(vault_id, root);
     let epoch = keyring.generate_epoch(1).map_err(|error| crypto(&error))?;
 
     let validity = Validity::starting(now_s, PEER_CERTIFICATE_LIFETIME);
     let (peer_key, request) = tls::new_key_and_csr().map_err(|error| crypto(&error))?;
-    let certificate =
-        ca.issue_peer(cluster_id, FOUNDER, &request, validity).map_err(|error| crypto(&error))?;
+    let certificate = ca
+        .issue_peer(cluster_id, FOUNDER, &request, validity)
+        .map_err(|error| crypto(&error))?;
     let member = Member {
         name: config.cluster.node_name.clone(),
         peer_address: config.cluster.advertised_peer(config.cluster.peer_addr),
@@ -98,8 +113,9 @@ pub fn begin(config: &Config) -> Result<InitReport, SetupError> {
     };
     if let Some(api) = wants_api_certificate(config) {
         let (key, request) = tls::new_key_and_csr().map_err(|error| crypto(&error))?;
-        let served =
-            ca.issue_server(api_names(config), &request, validity).map_err(|error| crypto(&error))?;
+        let served = ca
+            .issue_server(api_names(config), &request, validity)
+            .map_err(|error| crypto(&error))?;
         write_api_certificate(api, (&served, &ca.cert_der), &key)?;
     }
 
@@ -115,7 +131,12 @@ pub fn begin(config: &Config) -> Result<InitReport, SetupError> {
         },
         limits: config.vault_limits(),
         member,
-        slot: SealSlot { kind: "key_file".to_owned(), node: Some(FOUNDER), blob: slot, created: 0 },
+        slot: SealSlot {
+            kind: "key_file".to_owned(),
+            node: Some(FOUNDER),
+            blob: slot,
+            created: 0,
+        },
         epoch,
         policy,
         policy_source,
@@ -130,27 +151,47 @@ pub fn begin(config: &Config) -> Result<InitReport, SetupError> {
     })?;
     // Last: from here on a node lives here.
     let cluster_id = hex::encode(cluster_id);
-    files.write_identity(&Identity { node_id: FOUNDER, cluster_id: cluster_id.clone(), recovery_epoch: 0 })?;
+    files.write_identity(&Identity {
+        node_id: FOUNDER,
+        cluster_id: cluster_id.clone(),
+        recovery_epoch: 0,
+    })?;
     let root_token = String::from_utf8_lossy(text.expose()).into_owned();
-    Ok(InitReport { root_token, ca_pem: ca.cert_pem.clone(), cluster_id, node_id: FOUNDER })
+    Ok(InitReport {
+        root_token,
+        ca_pem: ca.cert_pem.clone(),
+        cluster_id,
+        node_id: FOUNDER,
+    })
 }
 
 /// What clients are told to use.
 pub(crate) fn api_url(config: &Config) -> String {
-    format!("{}://{}", config.api_scheme(), config.cluster.advertised_api(config.server.bind_addr))
+    format!(
+        "{}://{}",
+        config.api_scheme(),
+        config.cluster.advertised_api(config.server.bind_addr)
+    )
 }
 
 fn seed_policy(config: &Config) -> Result<(Policy, String), SetupError> {
     let (path, text) = match &config.security.rbac_policy_path {
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| SetupError::File { path: path.clone(), source })?;
+            let text = std::fs::read_to_string(path).map_err(|source| SetupError::File {
+                path: path.clone(),
+                source,
+            })?;
             (path.clone(), text)
         }
-        None => (Path::new("the built-in policy").to_owned(), BARE_POLICY.to_owned()),
+        None => (
+            Path::new("the built-in policy").to_owned(),
+            BARE_POLICY.to_owned(),
+        ),
     };
-    let policy = policy_file::parse(&text)
-        .map_err(|error| SetupError::Policy { path, reason: error.to_string() })?;
+    let policy = policy_file::parse(&text).map_err(|error| SetupError::Policy {
+        path,
+        reason: error.to_string(),
+    })?;
     Ok((policy, text))
 }
 

@@ -54,7 +54,10 @@ impl JoinToken {
     /// Reads a token.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let body = text.trim().strip_prefix(PREFIX).filter(|body| body.len() <= MAX_TOKEN_CHARS)?;
+        let body = text
+            .trim()
+            .strip_prefix(PREFIX)
+            .filter(|body| body.len() <= MAX_TOKEN_CHARS)?;
         decode(&URL_SAFE_NO_PAD.decode(body).ok()?).ok()
     }
 }
@@ -121,8 +124,15 @@ pub struct JoinReport {
 
 impl fmt::Display for JoinReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "this is node {} of cluster {}", self.node_id, self.cluster_id)?;
-        write!(formatter, "start it now: jarvis-secretsd server --config … ; it catches up and then votes")
+        writeln!(
+            formatter,
+            "this is node {} of cluster {}",
+            self.node_id, self.cluster_id
+        )?;
+        write!(
+            formatter,
+            "start it now: jarvis-secretsd server --config … ; it catches up and then votes"
+        )
     }
 }
 
@@ -157,19 +167,27 @@ pub async fn join(path: &Path, token: &str) -> Result<JoinReport, SetupError> {
         audit_key: files.audit_key()?.verifying_key().to_bytes(),
         level: jarvis_domain::FEATURE_LEVEL,
         request,
-        api_request: api.as_ref().map(|(_, (_, request))| (request.clone(), api_names(&config))),
+        api_request: api
+            .as_ref()
+            .map(|(_, (_, request))| (request.clone(), api_names(&config))),
     };
     let answer = ask(&token, &question, &config.cluster.dial_overrides).await?;
 
-    let root = RootKey::from_secret(SecretBytes::new(answer.root_key.to_vec())).map_err(|error| crypto(&error))?;
+    let root = RootKey::from_secret(SecretBytes::new(answer.root_key.to_vec()))
+        .map_err(|error| crypto(&error))?;
     let context = slot_context(&answer.cluster_id, answer.node_id);
-    let slot = key_file(&config)?.wrap_root(&root, &context).map_err(|error| crypto(&error))?;
+    let slot = key_file(&config)?
+        .wrap_root(&root, &context)
+        .map_err(|error| crypto(&error))?;
     if let (Some((api, (key, _))), Some(certificate)) = (&api, &answer.api_certificate) {
         write_api_certificate(api, (certificate, &answer.ca_certificate), key)?;
     }
     files.write("peer.crt.der", &answer.certificate)?;
     files.write("ca.crt.der", &answer.ca_certificate)?;
-    files.write("ca.pem", tls::certificate_pem(&answer.ca_certificate).as_bytes())?;
+    files.write(
+        "ca.pem",
+        tls::certificate_pem(&answer.ca_certificate).as_bytes(),
+    )?;
     files.write_first(&First::Slot(slot))?;
     let cluster_id = hex::encode(answer.cluster_id);
     files.write_identity(&Identity {
@@ -177,7 +195,10 @@ pub async fn join(path: &Path, token: &str) -> Result<JoinReport, SetupError> {
         cluster_id: cluster_id.clone(),
         recovery_epoch: answer.recovery_epoch,
     })?;
-    Ok(JoinReport { node_id: answer.node_id, cluster_id })
+    Ok(JoinReport {
+        node_id: answer.node_id,
+        cluster_id,
+    })
 }
 
 async fn ask(

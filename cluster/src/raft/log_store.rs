@@ -27,7 +27,7 @@ const RECENT_BYTES: usize = 8 * 1024 * 1024;
 
 /// A handle to the log; clones read the same log.
 #[derive(Clone)]
-pub struct LogStore {
+pub(crate) struct LogStore {
     wal: Wal,
     shared: Arc<Mutex<Shared>>,
 }
@@ -52,7 +52,7 @@ impl LogStore {
     ///
     /// # Errors
     /// When a recovered record does not decode: written by a newer release, or damaged beyond what checksums see.
-    pub fn new(wal: Wal, recovered: &Recovered) -> io::Result<Self> {
+    pub(crate) fn new(wal: Wal, recovered: &Recovered) -> io::Result<Self> {
         let purged = recovered
             .purged
             .as_ref()
@@ -69,7 +69,12 @@ impl LogStore {
         };
         let shared = Shared {
             vote: recovered.vote.as_deref().map(from_bytes).transpose()?,
-            committed: recovered.committed.as_deref().map(from_bytes).transpose()?,
+            committed: recovered
+                .committed
+                .as_deref()
+                .map(from_bytes::<Option<LogId>>)
+                .transpose()?
+                .flatten(),
             purged,
             last: last.or(purged),
             recent: Recent::default(),
@@ -78,12 +83,6 @@ impl LogStore {
             wal,
             shared: Arc::new(Mutex::new(shared)),
         })
-    }
-
-    /// The write-ahead log below.
-    #[must_use]
-    pub const fn wal(&self) -> &Wal {
-        &self.wal
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
@@ -180,6 +179,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
         };
         let last = self.lock().last.map_or(0, |id| id.index() + 1);
         let end = end.min(last);
+        let start = start.max(self.wal.first_index().saturating_sub(1));
         let mut entries = Vec::new();
         let mut next = start;
         while next < end {
@@ -280,7 +280,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             } else {
                 shared.recent.truncate_after(last_kept - 1);
             }
-            shared.last = last_log_id.or(shared.purged);
+            shared.last = last_log_id.or(shared.purged).min(shared.last);
         }
         self.submit_and_wait(Record::TruncateAfter { last_kept })
             .await

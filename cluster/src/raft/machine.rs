@@ -31,7 +31,7 @@ use crate::shared::{Replies, Shared, lock};
 pub(crate) type AuditWriter = Arc<Mutex<SegmentWriter>>;
 
 /// The replicated state machine of one node.
-pub struct Machine {
+pub(crate) struct Machine {
     state: State,
     last_applied: Option<LogId>,
     membership: StoredMembership,
@@ -237,7 +237,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
 }
 
 /// Writes one snapshot file, off the apply path.
-pub struct Builder {
+pub(crate) struct Builder {
     head: Head,
     state: State,
     audit: AuditWriter,

@@ -157,12 +157,10 @@ impl RaftNetworkV2<TypeConfig> for PeerRaft {
         Box::pin(async move {
             let links = &self.factory.links;
             let address = self.address();
-            let opened = links.network.open_stream(
-                self.target,
-                &address,
-                Lane::Append,
-                stream::APPEND,
-            );
+            let opened =
+                links
+                    .network
+                    .open_stream(self.target, &address, Lane::Append, stream::APPEND);
             let pipeline = Pipeline::start(opened.await.map_err(rpc_error)?, input);
             let results = futures_util::stream::unfold(Some(pipeline), |pipeline| async move {
                 let mut pipeline = pipeline?;

@@ -27,11 +27,11 @@ pub(crate) const KEPT: usize = 2;
 
 /// A complete snapshot file on this node's disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SnapshotFile {
+pub(crate) struct SnapshotFile {
     /// Where it is.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// How long it is.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// What stands at the start of a snapshot file.

@@ -335,7 +335,9 @@ impl Replay {
             let frames = last_group.map(|(_, frames)| frames).unwrap_or_default();
             self.carried = frames.into_iter().filter_map(Frame::to_record).collect();
             let carried = std::mem::take(&mut self.carried);
-            carried.iter().for_each(|record| self.lower_needed_purge(record));
+            carried
+                .iter()
+                .for_each(|record| self.lower_needed_purge(record));
             self.carried = carried;
         } else if let Some((start, frames)) = last_group {
             self.frames(sequence, &frames).map_err(|_| damaged(start))?;

@@ -213,7 +213,7 @@ impl Machine {
 
     /// Forgets the process, at the end of a run.
     pub(crate) fn let_go(&self) {
-        lock(&self.running).take();
+        *lock(&self.running) = None;
     }
 
     /// Hands a request to the node; `false` if there is none, or it takes none.

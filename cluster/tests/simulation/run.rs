@@ -137,7 +137,7 @@ struct Run {
 impl Run {
     fn new(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
-        let snapshots = if seed % 2 == 0 {
+        let snapshots = if seed.is_multiple_of(2) {
             Snapshots::Often
         } else {
             Snapshots::Never
@@ -201,10 +201,10 @@ impl Run {
         &mut self,
         at_most: Duration,
         what: &'static str,
-        mut is_done: impl FnMut(&mut Self) -> bool,
+        mut is_done: impl FnMut(&Self) -> bool,
     ) -> Result<(), Failure> {
         let end = self.sim.elapsed() + at_most;
-        while !is_done(self) {
+        while !is_done(&*self) {
             if self.sim.elapsed() > end {
                 return Err(Failure::Late {
                     what,
@@ -251,7 +251,7 @@ impl Run {
     }
 
     /// All nodes run, know one leader, and applied the same.
-    fn converged(&mut self) -> bool {
+    fn converged(&self) -> bool {
         let places = self.cluster.machines.iter().map(|machine| {
             let node = machine.node()?;
             let applied = node.with_view(|state| state.core.applied);

@@ -97,10 +97,16 @@ impl fmt::Display for Report {
         )?;
         if self.unchecked_checkpoints > 0 {
             let count = self.unchecked_checkpoints;
-            write!(formatter, "\n{count} older checkpoints could not be checked: their keys were retired")?;
+            write!(
+                formatter,
+                "\n{count} older checkpoints could not be checked: their keys were retired"
+            )?;
         }
         if self.unfinished_last_line {
-            write!(formatter, "\nthe last line is unfinished, as on a running node or after a crash")?;
+            write!(
+                formatter,
+                "\nthe last line is unfinished, as on a running node or after a crash"
+            )?;
         }
         Ok(())
     }

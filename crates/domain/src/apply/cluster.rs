@@ -232,8 +232,14 @@ fn retire_trail(txn: &mut Txn<'_>, upto_seq: u64) -> Result<Outcome, Rejection> 
     txn.state.core.trail_first_seq = upto_seq + 1;
     // What verification needs to know about the part that goes: identity, voters and keys.
     let core = &txn.state.core;
-    let cluster = core.cluster.as_ref().map_or([0; 16], |cluster| cluster.cluster_id);
-    let recovery_epoch = core.cluster.as_ref().map_or(0, |cluster| cluster.recovery_epoch);
+    let cluster = core
+        .cluster
+        .as_ref()
+        .map_or([0; 16], |cluster| cluster.cluster_id);
+    let recovery_epoch = core
+        .cluster
+        .as_ref()
+        .map_or(0, |cluster| cluster.recovery_epoch);
     let voters = core.voters.clone();
     let key = |(id, member): (&NodeId, &std::sync::Arc<Member>)| {
         format!("{id}:{}", hex::encode(member.audit_key))

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jarvis_domain::codec::{decode, encode, try_encode};
+use jarvis_domain::command::Change;
 use jarvis_domain::outcome::{LogRef, Outcome, Rejection, Reply, Written};
 use jarvis_domain::secret::{Deleted, Version};
 use jarvis_domain::state::State;
@@ -32,7 +33,7 @@ fn a11_a_remembered_outcome_survives_a_restart() {
         "admin",
         "key-1",
         1,
-        jarvis_domain::command::Change::Write(vec![write("app/key", None)]),
+        Change::Write(vec![write("app/key", None)]),
     );
     let first = world.reply(command.clone());
     world.state = reload(&world.state);
