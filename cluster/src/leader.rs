@@ -38,13 +38,17 @@ impl Leadership {
         self.leader() == Some(self.shared.node_id)
     }
 
-    /// Waits until leadership may have changed, at most so long.
+    /// Waits until this node knows of another leader than now, at most so long.
     pub(crate) async fn changed(&self, at_most: Duration) {
+        let before = self.leader();
         let mut metrics = self.raft.server_metrics();
-        // A stopped Raft never changes: then the time passes.
         let changed = async {
-            if metrics.changed().await.is_err() {
-                std::future::pending::<()>().await;
+            // A fresh receiver may report a change that is long past: only another leader ends the wait.
+            while metrics.borrow_watched().current_leader == before {
+                if metrics.changed().await.is_err() {
+                    // A stopped Raft never changes: then the time passes.
+                    std::future::pending::<()>().await;
+                }
             }
         };
         let _ = timeout(at_most, changed).await;

@@ -148,20 +148,26 @@ impl RaftNetworkV2<TypeConfig> for PeerRaft {
 
     fn stream_append<'s, S>(
         &'s mut self,
-        input: S,
+        mut input: S,
         _option: RPCOption,
     ) -> openraft::base::BoxFuture<'s, Result<AppendResults<'s>, RaftRpcError>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
+            // openraft waits out its back-off inside the request stream: dialing before it is asked for the first
+            // request would try an unreachable peer again and again without a pause.
+            let Some(first) = input.next().await else {
+                let nothing: AppendResults<'s> = Box::pin(futures_util::stream::empty());
+                return Ok(nothing);
+            };
             let links = &self.factory.links;
             let address = self.address();
             let opened =
                 links
                     .network
                     .open_stream(self.target, &address, Lane::Append, stream::APPEND);
-            let pipeline = Pipeline::start(opened.await.map_err(rpc_error)?, input);
+            let pipeline = Pipeline::start(opened.await.map_err(rpc_error)?, first, input);
             let results = futures_util::stream::unfold(Some(pipeline), |pipeline| async move {
                 let mut pipeline = pipeline?;
                 match pipeline.next().await {
@@ -225,16 +231,18 @@ struct Pipeline {
 }
 
 impl Pipeline {
-    fn start<S>(stream: FramedStream, mut input: S) -> Self
+    fn start<S>(stream: FramedStream, first: AppendEntriesRequest<TypeConfig>, mut input: S) -> Self
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         let (sender, receiver) = stream.split();
         let sending = tokio::spawn(async move {
-            while let Some(request) = input.next().await {
+            let mut next = Some(first);
+            while let Some(request) = next {
                 if sender.send(to_bytes(&request)).await.is_err() {
                     return;
                 }
+                next = input.next().await;
             }
             // The receiving half reports what went wrong, if anything did.
             let _ = sender.finish().await;

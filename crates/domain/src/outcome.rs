@@ -44,9 +44,6 @@ pub enum Outcome {
         /// Whether it is the current one.
         current: bool,
     },
-    /// The state as of this command, for lists and administrators' views. Never leaves the process.
-    #[serde(skip)]
-    View(Box<State>),
     /// Versions written, in the order asked.
     Written(Vec<Written>),
     /// A secret was deleted.
@@ -81,6 +78,11 @@ pub enum Outcome {
     Done,
     /// Refused; nothing changed but the trail.
     Rejected(Rejection),
+    /// The state as of this command, for lists and administrators' views. Never leaves the process.
+    ///
+    /// Must stay last: serde numbers the variants it reads without the skipped one, and those it writes with it.
+    #[serde(skip)]
+    View(Box<State>),
 }
 
 /// One written version.
