@@ -217,6 +217,10 @@ fn node_config(
         wal_segment_bytes: config.raft.wal_segment_bytes,
         checkpoint_events: config.audit.checkpoint_events,
         checkpoint_interval: config.audit.checkpoint_interval,
+        audit_keep_bytes: config.audit.keep_bytes,
+        audit_keep: config.audit.keep,
+        audit_require_export: config.audit.require_export,
+        audit_min_free_bytes: config.audit.min_free_bytes,
         audit_key: files.audit_key()?,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         on_fatal: Arc::new(|reason| {
@@ -297,10 +301,13 @@ async fn begin(
     init: jarvis_domain::command::Init,
     (id, secret_hash, client): (jarvis_domain::token::TokenId, [u8; 32], ClientId),
 ) {
-    if node.with_view(|state| state.core.cluster.is_none()) {
-        if let Err(reason) = node.begin(init, Instant::now() + FIRST_DEADLINE).await {
-            // A crash between the two first entries leaves Raft initialised: then only the command is missing.
-            tracing::warn!(reason, "beginning the cluster; trying again");
+    while node.with_view(|state| state.core.cluster.is_none()) {
+        let begun = node
+            .begin(init.clone(), Instant::now() + FIRST_DEADLINE)
+            .await;
+        if let Err(reason) = begun {
+            tracing::warn!(reason, "the cluster has not begun yet; trying again");
+            tokio::time::sleep(RETRY).await;
         }
     }
     let caller = Caller {

@@ -150,6 +150,17 @@ impl Service {
         Ok(())
     }
 
+    /// X4: with no room for its event, nothing happens.
+    fn refuse_unaudited(&self) -> Result<(), ServiceError> {
+        if self.node.audit_is_full() {
+            return Err(ServiceError::new(
+                ErrorCode::AuditFull,
+                "the disk of the audit trail is nearly full on this node, and nothing is done unaudited; nothing was changed. Ask another node; make room, or lower keep_bytes in [audit]",
+            ));
+        }
+        Ok(())
+    }
+
     /// The access path: the decision, the event, and a view at the same index.
     async fn view_as(
         &self,
@@ -172,6 +183,7 @@ impl Service {
         target: Target,
         what: &str,
     ) -> Result<Reply, ServiceError> {
+        self.refuse_unaudited()?;
         if let Target::Value { name, .. } | Target::Versions { name } = &target {
             self.foresee(&caller, Verb::Read, name.as_str())?;
         } else if matches!(target, Target::Admin(_)) {
@@ -203,6 +215,7 @@ impl Service {
         change: Change,
         what: &str,
     ) -> Result<Reply, ServiceError> {
+        self.refuse_unaudited()?;
         let client = caller.client.to_string();
         match &change {
             Change::Delete { name, .. }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use jarvis_audit::checkpoint::{self, Checkpoint};
 use jarvis_domain::NodeId;
+use jarvis_domain::audit::ClosedSegment;
 use jarvis_domain::command::{ClusterCommand, Command};
 use jarvis_domain::member::Member;
 use openraft::{BasicNode, ChangeMembers};
@@ -53,8 +54,53 @@ pub(crate) async fn lead(node: std::sync::Arc<Inner>) {
         if node.shared.with_view(|state| state.has_due(now)) {
             node.propose_own(ClusterCommand::Tick, STEP_DEADLINE).await;
         }
+        retire_trail(&node).await;
         hand_over_if_unfit(&node).await;
     }
+}
+
+/// Retention (X4): the oldest closed segments go when there are too many bytes of them, or when they are too old. Never by
+/// breaking the chain: an event records the head before the cut.
+async fn retire_trail(node: &Inner) {
+    if node.config.audit_require_export {
+        return;
+    }
+    let segments: Vec<ClosedSegment> = node.shared.with_view(|state| {
+        state
+            .segments
+            .iter()
+            .map(|(_, segment)| **segment)
+            .collect()
+    });
+    let total: u64 = segments.iter().map(|segment| segment.bytes).sum();
+    let mut over = total.saturating_sub(node.config.audit_keep_bytes);
+    let mut due = None;
+    for segment in &segments {
+        if over == 0 && !is_too_old(node, segment) {
+            break;
+        }
+        over = over.saturating_sub(segment.bytes);
+        due = Some(segment.last_seq);
+        if over == 0 {
+            break;
+        }
+    }
+    if let Some(upto_seq) = due {
+        node.propose_own(ClusterCommand::RetireTrail { upto_seq }, STEP_DEADLINE)
+            .await;
+    }
+}
+
+/// Whether the last event of a segment is older than the trail is kept.
+fn is_too_old(node: &Inner, segment: &ClosedSegment) -> bool {
+    let Some(keep) = node.config.audit_keep else {
+        return false;
+    };
+    let keep_ms = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
+    let oldest = jarvis_domain::time::rfc3339(node.shared.clock.now_ms().saturating_sub(keep_ms));
+    // RFC 3339 in UTC with a fixed number of digits sorts as text.
+    node.segment_end(segment)
+        .is_some_and(|ended| ended < oldest)
 }
 
 /// Asks every voter for its clock and steers agreed time (rule 5).
@@ -213,6 +259,8 @@ pub(crate) async fn hand_over(leadership: &Leadership, to: Option<NodeId>) -> Re
 /// The rounds every node makes.
 pub(crate) async fn keep(node: std::sync::Arc<Inner>) {
     let mut own = OwnRounds {
+        snapshot_at: 0,
+        asked: false,
         signed_seq: 0,
         signed_at: Instant::now(),
     };
@@ -220,15 +268,20 @@ pub(crate) async fn keep(node: std::sync::Arc<Inner>) {
         tokio::time::sleep(NODE_ROUND).await;
         keep_member_record(&node).await;
         own.sign(&node).await;
-        if let Err(error) = snapshot_and_purge(&node).await {
+        if let Err(error) = snapshot_and_purge(&node, &mut own).await {
             tracing::error!(%error, "snapshot or purge failed; the log grows until it works again");
         }
         fetch_segments(&node).await;
         sync_trail(&node).await;
+        watch_free_space(&node);
     }
 }
 
 struct OwnRounds {
+    /// Log bytes written when the last snapshot was asked for.
+    snapshot_at: u64,
+    /// Whether this process asked for one already.
+    asked: bool,
     signed_seq: u64,
     signed_at: Instant,
 }
@@ -299,27 +352,33 @@ async fn keep_member_record(node: &Inner) {
     }
 }
 
-/// Rule 7, driven by bytes: a snapshot when enough log gathered, a purge up to the older of the last two.
-async fn snapshot_and_purge(node: &Inner) -> std::io::Result<()> {
-    let live = node.wal.live_bytes();
+/// Rule 7, driven by bytes: a snapshot when as much log was written as is to be kept, a purge up to the older of the last
+/// two, so that the log goes on from either.
+async fn snapshot_and_purge(node: &Inner, rounds: &mut OwnRounds) -> std::io::Result<()> {
+    let written = node.wal.stats().flushed_bytes;
+    let last_snapshot = node.snapshots.newest_bytes()?.unwrap_or(0);
+    let due_at = node.config.snapshot_wal_bytes.max(last_snapshot);
+    let long = node.wal.live_bytes() >= due_at.saturating_mul(3);
+    let due = written.saturating_sub(rounds.snapshot_at) >= due_at;
     let indexes = node.snapshots.indexes()?;
-    if live >= node.snapshot_threshold() && indexes.first() != node.applied_index().as_ref() {
+    if (due || (long && !rounds.asked)) && indexes.first() != node.applied_index().as_ref() {
+        rounds.snapshot_at = written;
+        rounds.asked = true;
         node.raft
             .trigger()
             .snapshot()
             .await
             .map_err(std::io::Error::other)?;
     }
-    let purged = node.wal.first_index();
-    // The log counts from one above Raft's index; the older snapshot must be able to go on from what is kept.
-    if let [_, older, ..] = indexes[..] {
-        if older + 1 >= purged && node.log_since_purge() {
-            node.raft
-                .trigger()
-                .purge_log(older)
-                .await
-                .map_err(std::io::Error::other)?;
-        }
+    // The log counts from one above Raft's index.
+    if let [_, older, ..] = indexes[..]
+        && older + 1 >= node.wal.first_index()
+    {
+        node.raft
+            .trigger()
+            .purge_log(older)
+            .await
+            .map_err(std::io::Error::other)?;
     }
     Ok(())
 }
@@ -400,6 +459,29 @@ async fn sync_trail(node: &Inner) {
     });
     if let Err(error) = synced.await {
         (node.config.on_fatal)(format!("the audit trail can not be written: {error}"));
+    }
+}
+
+/// Too little room for the trail: accesses are refused before they could go unaudited.
+fn watch_free_space(node: &Inner) {
+    match node.env.disk.free_bytes(&node.config.audit_dir) {
+        Ok(free) => {
+            let full = free < node.config.audit_min_free_bytes;
+            if node
+                .trail_disk_full
+                .swap(full, std::sync::atomic::Ordering::Relaxed)
+                != full
+            {
+                tracing::warn!(
+                    free,
+                    full,
+                    "room for the audit trail: accesses are refused while it is full"
+                );
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the free space of the audit trail's disk is not known")
+        }
     }
 }
 

@@ -179,12 +179,12 @@ impl Image {
                     pending.stop,
                 )
             };
-            if let Some((state, dirty, rewrite)) = work {
-                if let Err(error) = self.write(&state, &dirty, rewrite) {
-                    // Without an image the next start is slower, nothing else.
-                    tracing::error!(path = %self.path.display(), %error, "the disk image can not be written; it is given up until the next start");
-                    return;
-                }
+            if let Some((state, dirty, rewrite)) = work
+                && let Err(error) = self.write(&state, &dirty, rewrite)
+            {
+                // Without an image the next start is slower, nothing else.
+                tracing::error!(path = %self.path.display(), %error, "the disk image can not be written; it is given up until the next start");
+                return;
             }
             if stop {
                 return;

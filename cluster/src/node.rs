@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use jarvis_domain::NodeId;
+use jarvis_domain::audit::ClosedSegment;
 use jarvis_domain::command::{Access, ClusterCommand, Command, Init};
 use jarvis_domain::outcome::{Outcome, Reply};
 use jarvis_domain::state::State;
@@ -65,6 +66,14 @@ pub struct NodeConfig {
     pub checkpoint_events: u64,
     /// Time between two signatures, if anything happened.
     pub checkpoint_interval: Duration,
+    /// Bytes of closed audit segments that are kept (before compression).
+    pub audit_keep_bytes: u64,
+    /// Age up to which they are kept, whatever their size allows; `None`: size alone decides.
+    pub audit_keep: Option<Duration>,
+    /// Nothing is let go of before it was exported.
+    pub audit_require_export: bool,
+    /// With less free space than this on the trail's disk nothing is accessed (X4): never unaudited.
+    pub audit_min_free_bytes: u64,
     /// Signs the trail.
     pub audit_key: SigningKey,
     /// The program's version, for status tables.
@@ -108,8 +117,9 @@ pub(crate) struct Inner {
     pub(crate) image_thread: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
     pub(crate) sealed: Arc<AtomicBool>,
     pub(crate) trail_synced: AtomicU64,
+    pub(crate) trail_disk_full: AtomicBool,
+    pub(crate) segment_ends: std::sync::Mutex<std::collections::BTreeMap<u64, String>>,
     pub(crate) in_flight: Arc<AtomicUsize>,
-    pub(crate) last_purge_bytes: AtomicU64,
     barrier: Barrier,
     accesses: Lane,
     writes: Lane,
@@ -148,17 +158,22 @@ impl Node {
     pub async fn begin(&self, init: Init, deadline: Instant) -> Result<(), String> {
         let inner = &self.inner;
         inner.shared.clock.begin();
-        let address = inner.config.peer_address.clone();
-        let first = std::collections::BTreeMap::from([(
-            inner.config.node_id,
-            openraft::BasicNode::new(address),
-        )]);
-        inner
+        // A crash between the two first entries leaves Raft initialised: then only the command is missing.
+        if !inner
             .raft
-            .initialize(first)
+            .is_initialized()
             .await
-            .map_err(|error| error.to_string())?;
-        let command = own(ClusterCommand::Init(init));
+            .map_err(|error| error.to_string())?
+        {
+            let founder = openraft::BasicNode::new(inner.config.peer_address.clone());
+            let first = std::collections::BTreeMap::from([(inner.config.node_id, founder)]);
+            inner
+                .raft
+                .initialize(first)
+                .await
+                .map_err(|error| error.to_string())?;
+        }
+        let command = own(ClusterCommand::Init(Box::new(init)));
         match self
             .propose(command, deadline)
             .await
@@ -357,6 +372,12 @@ impl Node {
         self.inner.peer_address
     }
 
+    /// Whether the disk of the trail has too little room: then nothing may be accessed through this node.
+    #[must_use]
+    pub fn audit_is_full(&self) -> bool {
+        self.inner.trail_disk_full.load(Ordering::Relaxed)
+    }
+
     /// The audit trail's folder.
     #[must_use]
     pub fn audit_dir(&self) -> PathBuf {
@@ -417,6 +438,30 @@ impl Node {
 }
 
 impl Inner {
+    /// The time of a closed segment's last event, read once per segment.
+    pub(crate) fn segment_end(&self, segment: &ClosedSegment) -> Option<String> {
+        let mut known = crate::shared::lock(&self.segment_ends);
+        if let Some(end) = known.get(&segment.first_seq) {
+            return Some(end.clone());
+        }
+        let bytes = crate::shared::lock(&self.audit)
+            .read_closed(segment.first_seq)
+            .ok()?;
+        let line = bytes
+            .split(|byte| *byte == b'\n')
+            .rfind(|line| !line.is_empty())?;
+        let text = std::str::from_utf8(line).ok()?;
+        let end = text
+            .split_once(r#""time":""#)?
+            .1
+            .split('"')
+            .next()?
+            .to_owned();
+        known.retain(|first, _| *first >= segment.first_seq);
+        known.insert(segment.first_seq, end.clone());
+        Some(end)
+    }
+
     /// Proposes for the node itself; whether it is known to be applied.
     pub(crate) async fn propose_own(&self, command: ClusterCommand, at_most: Duration) -> bool {
         let command = own(command);
@@ -447,22 +492,6 @@ impl Inner {
 
     pub(crate) fn applied_index(&self) -> Option<u64> {
         metrics(&self.raft).last_applied.map(|id| id.index())
-    }
-
-    /// Log bytes at which the next snapshot is due: enough new log since the last purge.
-    pub(crate) fn snapshot_threshold(&self) -> u64 {
-        self.last_purge_bytes
-            .load(Ordering::Relaxed)
-            .saturating_add(self.config.snapshot_wal_bytes)
-    }
-
-    /// Whether the log still holds entries below the older snapshot.
-    pub(crate) fn log_since_purge(&self) -> bool {
-        self.last_purge_bytes.store(
-            self.wal.live_bytes().min(self.config.snapshot_wal_bytes),
-            Ordering::Relaxed,
-        );
-        true
     }
 }
 

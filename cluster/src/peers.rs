@@ -15,7 +15,7 @@ use crate::protocol::{
     Propose, Proposed, ReadIndex, SnapshotHeader, control, forward, from_bytes, stream, to_bytes,
 };
 use crate::raft::machine::{AuditWriter, blocking};
-use crate::raft::snapshot::SnapshotStore;
+use crate::raft::snapshot::{SnapshotFile, SnapshotStore};
 use crate::shared::lock;
 use crate::status::Reporter;
 
@@ -215,13 +215,13 @@ impl Peers {
         if received != header.bytes {
             return Err(format!("{received} bytes of {} arrived", header.bytes));
         }
-        let snapshots = self.snapshots.clone();
-        let (file, _) = blocking(self.simulated, move || {
-            file.sync_data()?;
-            snapshots.adopt(&part).map_err(std::io::Error::other)
-        })
-        .await
-        .map_err(|error| error.to_string())?;
+        blocking(self.simulated, move || file.sync_data())
+            .await
+            .map_err(|error| error.to_string())?;
+        let file = SnapshotFile {
+            path: part,
+            bytes: received,
+        };
         let snapshot = Snapshot {
             meta: header.meta,
             snapshot: file,

@@ -83,11 +83,12 @@ impl Shared {
 
     /// A batch was decided here: tell who waits, and keep the replies a while for its origin.
     pub(crate) fn decided(&self, envelope: Envelope, replies: Replies) {
-        if envelope.node == self.node_id && envelope.incarnation == self.incarnation {
-            if let Some(waiter) = lock(&self.waiters).remove(&envelope.seq) {
-                // The waiter may have given up; then nobody needs the replies.
-                let _ = waiter.send(replies.clone());
-            }
+        if envelope.node == self.node_id
+            && envelope.incarnation == self.incarnation
+            && let Some(waiter) = lock(&self.waiters).remove(&envelope.seq)
+        {
+            // The waiter may have given up; then nobody needs the replies.
+            let _ = waiter.send(replies.clone());
         }
         let mut recent = lock(&self.recent);
         if recent.len() >= RECENT_BATCHES {

@@ -177,6 +177,7 @@ mod tests {
             advertise_peer_addr: None,
             advertise_api_addr: None,
             dial_overrides: BTreeMap::new(),
+            configured: false,
         };
         assert_eq!(
             config.advertised_api("0.0.0.0:8081".parse().unwrap()),

@@ -144,7 +144,7 @@ fn i3_refusals_decided_elsewhere_are_counted_too() {
     let (limits, _clock) = limits(&config());
     limits.count(Reason::Sealed, Some("backend"));
     limits.count(Reason::Sealed, Some("backend"));
-    limits.clone().count(Reason::NoLeader, None);
+    limits.count(Reason::NoLeader, None);
     let drained = limits.drain_aggregates();
     assert_eq!(drained.len(), 2);
     assert_eq!((drained[0].kind, drained[0].count), ("sealed", 2));

@@ -125,6 +125,7 @@ impl Service {
         key: Option<(String, [u8; 32])>,
     ) -> Result<Vec<WrittenSecret>, ServiceError> {
         self.refuse_sealed()?;
+        self.refuse_unaudited()?;
         if secrets.is_empty() || secrets.len() > MAX_BATCH_WRITES {
             return Err(ServiceError::invalid(format!(
                 "a batch holds 1 to {MAX_BATCH_WRITES} writes"

@@ -9,7 +9,7 @@ use jarvis_domain::state::State;
 
 /// Why a value could not be sealed or opened.
 #[derive(Debug, thiserror::Error)]
-pub enum VaultError {
+pub(crate) enum VaultError {
     /// No keys in memory.
     #[error("this node is sealed")]
     Sealed,
@@ -120,10 +120,10 @@ impl Vault {
         epoch: u32,
         work: impl FnOnce(&Keyring) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
-        if let Some(unsealed) = &*self.read() {
-            if unsealed.keyring.has_epoch(epoch) {
-                return work(&unsealed.keyring);
-            }
+        if let Some(unsealed) = &*self.read()
+            && unsealed.keyring.has_epoch(epoch)
+        {
+            return work(&unsealed.keyring);
         }
         let mut guard = self.write();
         let unsealed = guard.as_mut().ok_or(VaultError::Sealed)?;

@@ -159,7 +159,7 @@ pub fn begin(config: &Config) -> Result<InitReport, SetupError> {
     let root_token = String::from_utf8_lossy(text.expose()).into_owned();
     Ok(InitReport {
         root_token,
-        ca_pem: ca.cert_pem.clone(),
+        ca_pem: ca.cert_pem,
         cluster_id,
         node_id: FOUNDER,
     })

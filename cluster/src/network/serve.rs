@@ -227,15 +227,11 @@ async fn answer_one(
         return;
     };
     let (head, body) = answer(id, outcome);
-    match answers.send(head, body).await {
-        Err(error @ PeerError::TooLarge { .. }) => {
-            let excuse: Result<Bytes, String> = Err(format!("the answer does not fit: {error}"));
-            let (head, body) = answer(id, excuse);
-            // The connection may have ended; then nobody waits.
-            let _ = answers.send(head, body).await;
-        }
-        // The same.
-        Ok(()) | Err(_) => {}
+    if let Err(error @ PeerError::TooLarge { .. }) = answers.send(head, body).await {
+        let excuse: Result<Bytes, String> = Err(format!("the answer does not fit: {error}"));
+        let (head, body) = answer(id, excuse);
+        // The connection may have ended; then nobody waits.
+        let _ = answers.send(head, body).await;
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Machine {
     state: State,
     last_applied: Option<LogId>,
     membership: StoredMembership,
+    /// First event whose segment file is still here.
+    trail_first_seq: u64,
     pub(crate) shared: Arc<Shared>,
     pub(crate) audit: AuditWriter,
     pub(crate) snapshots: SnapshotStore,
@@ -66,6 +68,7 @@ impl Machine {
         simulated: bool,
     ) -> Self {
         Self {
+            trail_first_seq: state.core.trail_first_seq,
             state,
             last_applied,
             membership,
@@ -127,6 +130,16 @@ impl Machine {
         lock(&self.audit).append_entry(lines)
     }
 
+    /// Lets go of the files of segments that the log retired.
+    fn retire_segments(&mut self) -> io::Result<()> {
+        let first = self.state.core.trail_first_seq;
+        if first > self.trail_first_seq {
+            lock(&self.audit).retire(first - 1)?;
+            self.trail_first_seq = first;
+        }
+        Ok(())
+    }
+
     fn builder(&self) -> io::Result<Builder> {
         let open_segment = lock(&self.audit).read_open()?;
         let head = Head {
@@ -167,6 +180,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
             decided.extend(replies);
             responders.extend(responder);
         }
+        self.retire_segments()?;
         let dirty = self.state.take_dirty();
         self.image
             .changed(dirty, &self.state, self.last_applied, &self.membership);
@@ -208,14 +222,17 @@ impl RaftStateMachine<TypeConfig> for Machine {
         snapshot: SnapshotFile,
     ) -> Result<(), io::Error> {
         let snapshots = self.snapshots.clone();
+        // Under its name only now: a snapshot that Raft did not want must not be what a restart finds.
         let (head, state) = blocking(self.simulated, move || {
-            snapshots.load(&snapshot.path).map_err(to_io)
+            let file = snapshots.adopt(&snapshot.path).map_err(to_io)?;
+            snapshots.load(&file.path).map_err(to_io)
         })
         .await?;
         lock(&self.audit)
             .install(position_of(&state), &head.open_segment, Vec::new())
             .map_err(io::Error::other)?;
         self.shared.clock.observe(state.core.time);
+        self.trail_first_seq = state.core.trail_first_seq;
         self.state = state;
         self.last_applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();

@@ -126,6 +126,14 @@ impl SnapshotStore {
         Ok(self.files()?.iter().filter_map(stem).collect())
     }
 
+    /// Length of the newest file.
+    pub(crate) fn newest_bytes(&self) -> io::Result<Option<u64>> {
+        match self.files()?.first() {
+            Some(path) => self.disk.open(path)?.len().map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Writes a snapshot of a state, checks it, and lets go of all but the newest two.
     pub(crate) fn write(&self, head: &Head, state: &State) -> Result<SnapshotFile, SnapshotError> {
         let part = self.dir.join("building.part");
@@ -159,12 +167,31 @@ impl SnapshotStore {
         Ok((part, file))
     }
 
-    /// Checks a collected file and gives it its name.
-    pub(crate) fn adopt(&self, part: &Path) -> Result<(SnapshotFile, SnapshotMeta), SnapshotError> {
-        verify(&*self.disk, part)?;
-        let meta = Reader::open(&*self.disk, part)?.head()?.meta();
+    /// Checks a collected file and gives it its name in this folder; a file from elsewhere is copied.
+    pub(crate) fn adopt(&self, file: &Path) -> Result<SnapshotFile, SnapshotError> {
+        let disk_error = |source| SnapshotError::Disk {
+            path: file.to_owned(),
+            source,
+        };
+        verify(&*self.disk, file)?;
+        let meta = Reader::open(&*self.disk, file)?.head()?.meta();
         let path = self.path_of(meta.last_log_id);
-        Ok((self.publish(part, &path)?, meta))
+        if path == file {
+            let bytes = self
+                .disk
+                .open(file)
+                .and_then(|file| file.len())
+                .map_err(disk_error)?;
+            return Ok(SnapshotFile { path, bytes });
+        }
+        if file.parent() == Some(self.dir.as_path()) {
+            return self.publish(file, &path);
+        }
+        let (part, mut copy) = self.incoming().map_err(disk_error)?;
+        copy.append(&self.disk.read(file).map_err(disk_error)?)
+            .map_err(disk_error)?;
+        copy.sync_data().map_err(disk_error)?;
+        self.publish(&part, &path)
     }
 
     /// The newest file that is whole.

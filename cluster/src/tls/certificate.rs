@@ -128,7 +128,7 @@ pub(super) fn any_peer_name(cert_der: &[u8]) -> Result<String, TlsError> {
 /// Parses one certificate and nothing behind it.
 pub(super) fn parse(cert_der: &[u8]) -> Result<X509Certificate<'_>, TlsError> {
     match x509_parser::parse_x509_certificate(cert_der) {
-        Ok((rest, certificate)) if rest.is_empty() => Ok(certificate),
+        Ok(([], certificate)) => Ok(certificate),
         _ => Err(TlsError::CertificateUnreadable),
     }
 }

@@ -279,6 +279,10 @@ impl Machine {
             wal_segment_bytes,
             checkpoint_events: 200,
             checkpoint_interval: Duration::from_secs(5),
+            audit_keep_bytes: u64::MAX,
+            audit_keep: None,
+            audit_require_export: false,
+            audit_min_free_bytes: 0,
             audit_key: self.audit_key(),
             version: "simulated".to_owned(),
             on_fatal: Arc::new(move |reason: String| {

@@ -117,9 +117,8 @@ fn check_operation(
             events: events.len(),
         });
     }
-    let shown = match outcome {
-        Outcome::Wrote { version } | Outcome::Read { version, .. } => version,
-        _ => return Ok(()),
+    let (Outcome::Wrote { version: shown } | Outcome::Read { version: shown, .. }) = outcome else {
+        return Ok(());
     };
     let version = events
         .first()

@@ -124,10 +124,7 @@ pub(crate) fn find(dir: &Path, first_seq: u64) -> io::Result<Next> {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "blocking readers of plain files, outside any runtime"
-)]
+/// Readers of plain files block, outside any runtime.
 fn pause() {
     std::thread::sleep(PAUSE);
 }

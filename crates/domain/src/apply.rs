@@ -9,7 +9,7 @@
 
 use crate::audit::{Line, Lines};
 use crate::command::{Batch, ClusterCommand, Command};
-use crate::limits::DESTRUCTION_HOLD;
+use crate::limits::{DESTRUCTION_HOLD, MAX_REQUEST_ID_BYTES};
 use crate::name::ClientId;
 use crate::outcome::{LogRef, Outcome, Rejection, Reply};
 use crate::state::State;
@@ -81,7 +81,7 @@ impl Txn<'_> {
         self.line(event, outcome)
             .text("client", caller.client.as_str())
             .text("credential", caller.credential.as_str())
-            .text("request_id", &caller.request_id)
+            .text("request_id", bounded(&caller.request_id))
             .number("node", origin)
     }
 
@@ -108,6 +108,12 @@ impl Txn<'_> {
     }
 }
 
+/// A request id as long as the trail keeps one (rule 10).
+fn bounded(request_id: &str) -> &str {
+    let end = request_id.floor_char_boundary(MAX_REQUEST_ID_BYTES);
+    &request_id[..end]
+}
+
 /// Applies one batch.
 ///
 /// # Panics
@@ -130,11 +136,16 @@ pub fn apply(state: &mut State, entry: EntryContext, batch: &Batch) -> Applied {
         batch_len: batch.commands.len(),
         lines,
     };
+    let before = txn.state.core.trail.seq;
     if entry.stepped {
         txn.state.core.hold_destruction_until = now.saturating_add(DESTRUCTION_HOLD);
         txn.line("clock.step", "ok").end();
     }
     due::settle(&mut txn);
+    note_new_segments(&mut txn);
+    if txn.state.core.trail.seq > before {
+        txn.state.core.content_seq = txn.state.core.trail.seq;
+    }
     if !admit(&mut txn, batch) {
         return Applied {
             replies: Vec::new(),
@@ -205,20 +216,21 @@ fn decide(txn: &mut Txn<'_>, command: &Command) -> Reply {
     if txn.state.core.cluster.is_none() && !is_init {
         return txn.reply(Outcome::Rejected(Rejection::NotReady));
     }
+    let before = txn.state.core.trail.seq;
     let reply = match command {
         Command::Access(access) => access::decide(txn, access),
         Command::Mutate(mutation) => mutate::decide(txn, mutation),
         Command::Cluster(command) => cluster::decide(txn, command),
     };
     note_new_segments(txn);
-    if !is_checkpoint(command) {
+    if txn.state.core.trail.seq > before && !is_checkpoint(command) {
         txn.state.core.content_seq = txn.state.core.trail.seq;
     }
     reply
 }
 
 fn is_checkpoint(command: &Command) -> bool {
-    matches!(command, Command::Cluster(cluster) if matches!(**cluster, ClusterCommand::Checkpoint { .. } | ClusterCommand::Tick))
+    matches!(command, Command::Cluster(cluster) if matches!(**cluster, ClusterCommand::Checkpoint { .. }))
 }
 
 /// Closed segments become records as soon as they are closed.

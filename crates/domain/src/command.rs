@@ -262,7 +262,7 @@ pub struct Write {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClusterCommand {
     /// The first command of every log.
-    Init(Init),
+    Init(Box<Init>),
     /// A new node; its id is the index of the entry, so it must be alone in its batch (rule 11).
     Join {
         /// SHA-256 of the join token.

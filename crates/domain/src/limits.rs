@@ -24,8 +24,10 @@ pub const MAX_REQUEST_ID_BYTES: usize = 64;
 pub const MAX_TEXT_BYTES: usize = 1_024;
 /// Most records of a kind that only administrators create (tokens, join tokens, revoked certificates).
 pub const MAX_ADMIN_RECORDS: usize = 100_000;
-/// Due destructions and expiries handled per entry, so that one entry's apply stays short.
+/// Due destructions handled per entry, so that one entry's apply stays short.
 pub const DUE_PER_ENTRY: usize = 64;
+/// Due expiries handled per entry: cheap, and all keys of one client may end at once (A11).
+pub const EXPIRIES_PER_ENTRY: usize = 4_096;
 /// How long destruction waits after agreed time stepped (rule 5).
 pub const DESTRUCTION_HOLD: Millis = 3_600_000;
 /// Events in an audit segment.

@@ -75,6 +75,8 @@ pub struct Core {
     pub removed: BTreeSet<NodeId>,
     /// Highest imported event per (node, journal).
     pub journals: BTreeMap<(NodeId, u64), u64>,
+    /// Journals of a node up to this one are imported, and their marks forgotten.
+    pub journal_floors: BTreeMap<NodeId, u64>,
 }
 
 /// The replicated state.
@@ -192,6 +194,7 @@ impl State {
                 voters: BTreeSet::new(),
                 removed: BTreeSet::new(),
                 journals: BTreeMap::new(),
+                journal_floors: BTreeMap::new(),
             },
             secrets: Table::new(1),
             versions: Table::new(2),

@@ -173,9 +173,12 @@ impl Connection {
     }
 }
 
+/// hyper's connection over any stream.
+type Http1 = http1::Connection<TokioIo<Box<dyn ByteStream>>, Full<Bytes>>;
+
 /// The half of the connection that reads and writes the socket.
 struct Driver {
-    connection: Pin<Box<http1::Connection<TokioIo<Box<dyn ByteStream>>, Full<Bytes>>>>,
+    connection: Pin<Box<Http1>>,
     /// A finished connection must not be polled again.
     ended: bool,
 }

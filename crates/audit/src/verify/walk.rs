@@ -249,7 +249,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn retirement(&mut self, spot: Spot<'_>, line: &[u8]) -> Result<(), Finding> {
+    fn retirement(&self, spot: Spot<'_>, line: &[u8]) -> Result<(), Finding> {
         let retirement: Retirement = parse(spot, line)?;
         if retirement.upto_seq >= spot.seq {
             return Err(spot.bad("it retires itself"));

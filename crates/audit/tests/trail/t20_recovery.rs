@@ -188,7 +188,7 @@ fn a_damaged_byte_below_the_position_is_reported() {
     let (at_sync, _, _) = begun(&disk);
     disk.corrupt(&PathBuf::from(DIR).join("audit.jsonl"), 40, 0x01)
         .expect("corrupt");
-    let handle: DiskHandle = disk.clone();
+    let handle: DiskHandle = disk;
     let error = SegmentWriter::open(handle, Path::new(DIR), Some(at_sync.position()));
     assert!(
         matches!(error, Err(AuditError::Damaged { line: 1, .. })),

@@ -94,7 +94,7 @@ fn a_flipped_byte_in_a_compressed_file_is_found_or_changes_no_content() {
         matches!(cut.kind, FindingKind::CorruptCompressed { .. }),
         "{cut:?}"
     );
-    let mut longer = intact.clone();
+    let mut longer = intact;
     longer.extend_from_slice(b"more");
     std::fs::write(path, longer).expect("write");
     let longer = finding(&folder);

@@ -16,6 +16,8 @@ use crate::token::{Token, TokenId};
 const MAX_POLICY_SOURCE_BYTES: usize = 1024 * 1024;
 /// Most nodes one join token admits.
 const MAX_JOIN_USES: u32 = 100;
+/// Slots of nodes are named after them.
+pub(super) const NODE_SLOT_PREFIX: &str = "node-";
 /// Longest serial number or slot name in bytes.
 const MAX_ID_BYTES: usize = 128;
 
@@ -168,7 +170,9 @@ fn revoke_certificate(
     if txn.state.revoked.len() >= MAX_ADMIN_RECORDS {
         return Err(invalid("too many revoked certificates"));
     }
+    let mut not_after = not_after;
     if let Some(old) = txn.state.revoked.get(serial).map(|old| **old) {
+        not_after = not_after.max(old);
         txn.state
             .expiries
             .remove(&(old, Expiring::Certificate(serial.to_owned())));
@@ -234,6 +238,11 @@ fn add_slot(
         || blob.len() > MAX_BLOB_BYTES
     {
         return Err(invalid("slot name, kind or blob out of bounds"));
+    }
+    if slot.starts_with(NODE_SLOT_PREFIX) {
+        return Err(invalid(
+            "names that begin with \"node-\" are for the nodes' own slots",
+        ));
     }
     if txn.state.slots.contains(slot) {
         return Err(Rejection::Conflict { actual_version: 1 });
@@ -324,6 +333,16 @@ fn remove_member(txn: &mut Txn<'_>, caller: &Caller, node: NodeId) -> Result<Out
     }
     if txn.state.core.voters.contains(&node) {
         return Err(invalid("a voter leaves the voters first"));
+    }
+    if txn
+        .state
+        .slots
+        .iter()
+        .all(|(_, slot)| slot.node == Some(node))
+    {
+        return Err(invalid(
+            "the last seal slot would go with this node: nothing could unseal the vault",
+        ));
     }
     let state = &mut *txn.state;
     state.members.take(&mut state.tracker, &node);

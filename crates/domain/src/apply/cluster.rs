@@ -97,11 +97,17 @@ fn join(txn: &mut Txn<'_>, token_hash: &[u8; 32], member: &Member) -> Result<Out
         Some(token) if token.expires > txn.now => (**token).clone(),
         _ => return refuse_join(txn, "join_token"),
     };
+    if member.level < txn.state.core.level {
+        return refuse_join(txn, "feature_level");
+    }
     if let Some((_, node)) = token
         .consumed
         .iter()
         .find(|(key, _)| *key == member.peer_key)
     {
+        if txn.state.core.removed.contains(node) {
+            return refuse_join(txn, "removed");
+        }
         return Ok(Outcome::Joined { node: *node });
     }
     if token.uses == 0 {
@@ -172,6 +178,9 @@ fn add_node_slot(txn: &mut Txn<'_>, blob: &[u8]) -> Result<Outcome, Rejection> {
         return Err(invalid("a wrapped key is too long"));
     }
     let (node, created) = (txn.origin, txn.now);
+    if !txn.state.members.contains(&node) {
+        return Err(Rejection::NotFound);
+    }
     let slot = SealSlot {
         kind: "key_file".to_owned(),
         node: Some(node),
@@ -258,6 +267,16 @@ fn retire_trail(txn: &mut Txn<'_>, upto_seq: u64) -> Result<Outcome, Rejection> 
 
 fn import(txn: &mut Txn<'_>, journal: u64, events: &[JournalEvent]) -> Result<Outcome, Rejection> {
     let node = txn.origin;
+    let floor = txn
+        .state
+        .core
+        .journal_floors
+        .get(&node)
+        .copied()
+        .unwrap_or(0);
+    if journal <= floor {
+        return Ok(Outcome::Done);
+    }
     for event in events {
         let mark = txn.state.core.journals.entry((node, journal)).or_insert(0);
         if event.seq <= *mark {
@@ -296,6 +315,7 @@ fn forget_old_journals(txn: &mut Txn<'_>) {
         .collect();
     for key in own.iter().take(own.len().saturating_sub(JOURNALS_PER_NODE)) {
         journals.remove(key);
+        txn.state.core.journal_floors.insert(node, key.1);
     }
 }
 
@@ -350,7 +370,7 @@ fn check_member(member: &Member) -> Result<(), Rejection> {
 }
 
 fn slot_name(node: NodeId) -> String {
-    format!("node-{node}")
+    format!("{}{node}", super::admin::NODE_SLOT_PREFIX)
 }
 
 fn invalid(reason: &str) -> Rejection {

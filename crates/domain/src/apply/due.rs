@@ -1,13 +1,13 @@
 //! What happens because time passed: destruction of deleted secrets, expiry of credentials and keys.
 //!
-//! At most [`DUE_PER_ENTRY`] of each per entry; the rest waits for the next one.
+//! At most [`DUE_PER_ENTRY`] destructions and [`EXPIRIES_PER_ENTRY`] expiries per entry; the rest waits for the next one.
 
 use crate::apply::Txn;
-use crate::limits::DUE_PER_ENTRY;
+use crate::limits::{DUE_PER_ENTRY, EXPIRIES_PER_ENTRY};
 use crate::state::Expiring;
 
 pub(super) fn settle(txn: &mut Txn<'_>) {
-    for _ in 0..DUE_PER_ENTRY {
+    for _ in 0..EXPIRIES_PER_ENTRY {
         match txn.state.expiries.get_min() {
             Some((at, _)) if *at <= txn.now => expire(txn),
             _ => break,
@@ -31,23 +31,7 @@ fn expire(txn: &mut Txn<'_>) {
     };
     match what {
         Expiring::Idempotency(client, key) => {
-            if state
-                .idempotency
-                .take(&mut state.tracker, &(client.clone(), key))
-                .is_some()
-            {
-                let left = state
-                    .keys_per_client
-                    .get(&client)
-                    .copied()
-                    .unwrap_or(1)
-                    .saturating_sub(1);
-                if left == 0 {
-                    state.keys_per_client.remove(&client);
-                } else {
-                    state.keys_per_client.insert(client, left);
-                }
-            }
+            super::mutate::forget_key(state, &(client, key));
         }
         Expiring::Token(id) => {
             if let Some(token) = state.tokens.take(&mut state.tracker, &id) {
@@ -64,7 +48,6 @@ fn expire(txn: &mut Txn<'_>) {
             state.revoked.take(&mut state.tracker, &serial);
         }
     }
-    super::note_new_segments(txn);
 }
 
 fn destroy(txn: &mut Txn<'_>) {
@@ -87,5 +70,4 @@ fn destroy(txn: &mut Txn<'_>) {
         .text("reason", "retention")
         .numbers("versions", secret.versions.iter().copied())
         .end();
-    super::note_new_segments(txn);
 }

@@ -7,9 +7,10 @@ use crate::limits::{
     IDEMPOTENCY_PER_CLIENT, IDEMPOTENCY_TOTAL, IDEMPOTENCY_TTL, MAX_IDEMPOTENCY_KEY_BYTES,
     MAX_REQUEST_ID_BYTES,
 };
+use crate::name::ClientId;
 use crate::outcome::{Outcome, Rejection, Reply};
 use crate::policy::Verb;
-use crate::state::{Expiring, IdempotencyRecord};
+use crate::state::{Expiring, IdempotencyRecord, State};
 
 pub(super) fn decide(txn: &mut Txn<'_>, mutation: &Mutation) -> Reply {
     let caller = &mutation.caller;
@@ -131,13 +132,26 @@ enum Known {
     Refused(Rejection),
 }
 
-fn look_up(txn: &Txn<'_>, caller: &Caller, idempotency: &Idempotency) -> Known {
+fn look_up(txn: &mut Txn<'_>, caller: &Caller, idempotency: &Idempotency) -> Known {
     if idempotency.key.is_empty() || idempotency.key.len() > MAX_IDEMPOTENCY_KEY_BYTES {
         return Known::Refused(Rejection::Invalid {
             reason: "idempotency key length".to_owned(),
         });
     }
     let place = (caller.client.clone(), idempotency.key.clone());
+    // One that is over but not cleared yet stands in nobody's way.
+    let over = txn
+        .state
+        .idempotency
+        .get(&place)
+        .map(|record| record.expires);
+    if let Some(expires) = over.filter(|expires| *expires <= txn.now) {
+        txn.state.expiries.remove(&(
+            expires,
+            Expiring::Idempotency(place.0.clone(), place.1.clone()),
+        ));
+        forget_key(txn.state, &place);
+    }
     match txn.state.idempotency.get(&place) {
         Some(record) if record.mac == idempotency.mac => Known::Repeat(record.reply.clone()),
         Some(_) => Known::Refused(Rejection::IdempotencyReused),
@@ -156,6 +170,24 @@ fn look_up(txn: &Txn<'_>, caller: &Caller, idempotency: &Idempotency) -> Known {
                 Known::New
             }
         }
+    }
+}
+
+/// Forgets a key and makes room for another of its client.
+pub(super) fn forget_key(state: &mut State, place: &(ClientId, String)) {
+    if state.idempotency.take(&mut state.tracker, place).is_none() {
+        return;
+    }
+    let left = state
+        .keys_per_client
+        .get(&place.0)
+        .copied()
+        .unwrap_or(1)
+        .saturating_sub(1);
+    if left == 0 {
+        state.keys_per_client.remove(&place.0);
+    } else {
+        state.keys_per_client.insert(place.0.clone(), left);
     }
 }
 

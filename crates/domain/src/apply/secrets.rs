@@ -329,6 +329,9 @@ pub(super) fn rewrap(
         .get(&place)
         .cloned()
         .ok_or(Rejection::NotFound)?;
+    if old.value.ciphertext.len() != value.ciphertext.len() {
+        return Err(invalid("a re-wrapped value has the length of the old one"));
+    }
     if old.value.epoch != from_epoch {
         return Err(Rejection::Conflict {
             actual_version: number,

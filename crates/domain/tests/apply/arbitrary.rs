@@ -233,12 +233,12 @@ fn an_init() -> impl Strategy<Value = ClusterCommand> {
     (limits, a_policy(), blob(), a_member()).prop_map(|(limits, policy, epoch, member)| match init(
         limits,
     ) {
-        ClusterCommand::Init(init) => ClusterCommand::Init(Init {
+        ClusterCommand::Init(init) => ClusterCommand::Init(Box::new(Init {
             policy,
             epoch,
             member,
-            ..init
-        }),
+            ..*init
+        })),
         other => other,
     })
 }

@@ -78,7 +78,7 @@ fn outcomes() -> Vec<Outcome> {
         expires: START + 9,
         audit_seq: 5,
     };
-    let rejections = vec![
+    let rejections = [
         Rejection::Unauthenticated,
         Rejection::NotAuthorized {
             target: "app/key".to_owned(),

@@ -432,7 +432,7 @@ pub(crate) fn member(tag: u8) -> Member {
 }
 
 pub(crate) fn init(limits: VaultLimits) -> ClusterCommand {
-    ClusterCommand::Init(Init {
+    ClusterCommand::Init(Box::new(Init {
         cluster: Cluster {
             cluster_id: [1; 16],
             vault_id: [2; 16],
@@ -451,5 +451,5 @@ pub(crate) fn init(limits: VaultLimits) -> ClusterCommand {
         epoch: b"example-wrapped".to_vec(),
         policy: policy(),
         policy_source: "example".to_owned(),
-    })
+    }))
 }

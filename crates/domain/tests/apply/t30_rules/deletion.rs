@@ -63,10 +63,8 @@ fn a9_undelete_works_within_the_window_and_not_after() {
     world.advance(WEEK);
     assert_eq!(world.refused(undelete("app/key")), Rejection::NotFound);
     let event = &world.events()[0];
-    assert_eq!(
-        (&event["event"], &event["reason"]),
-        (&"secret.destroy".into(), &"retention".into())
-    );
+    assert_eq!(event["event"], "secret.destroy");
+    assert_eq!(event["reason"], "retention");
     assert_eq!(event["versions"], serde_json::json!([1]));
     assert_eq!(world.state.core.vault_bytes, 0);
     assert_eq!(world.put("app/key").version, 2);
@@ -100,7 +98,7 @@ fn rule_5_destruction_waits_an_hour_after_agreed_time_stepped() {
     world.advance(1);
     assert!(world.state.has_due(world.now));
     world.run(tick());
-    assert_eq!(world.versions("app/key"), []);
+    assert!(world.versions("app/key").is_empty());
     assert_eq!(world.events()[0]["event"], "secret.destroy");
 }
 

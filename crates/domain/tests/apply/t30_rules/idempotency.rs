@@ -3,9 +3,11 @@
 use jarvis_domain::command::{Change, Command};
 use jarvis_domain::limits::{IDEMPOTENCY_PER_CLIENT, IDEMPOTENCY_TTL, MAX_IDEMPOTENCY_KEY_BYTES};
 use jarvis_domain::outcome::Rejection;
+use jarvis_domain::policy::VerbSet;
 
 use crate::world::{
-    FOUNDER, World, delete, keyed, policy_of, rule, set_policy, tick, word, words, write,
+    FOUNDER, World, delete, keyed, mutation, name, policy_of, rule, set_policy, tick, word, words,
+    write,
 };
 
 #[test]
@@ -53,7 +55,7 @@ fn a11_a_definite_refusal_is_remembered_too() {
     let mut world = World::begun();
     world.put("app/key");
     world.run(delete("app/key"));
-    let name = crate::world::name("app/key");
+    let name = name("app/key");
     let change = Change::Delete { name, cas: None };
     let again = || keyed("admin", "key-1", 1, change.clone());
     let first = world.reply(again());
@@ -68,7 +70,7 @@ fn a11_a_definite_refusal_is_remembered_too() {
 fn a11_a_repeat_after_the_permission_is_gone_is_denied() {
     let mut world = World::begun();
     world.run(put("backend", "key-1", 1));
-    let all = jarvis_domain::policy::VerbSet::ALL;
+    let all = VerbSet::ALL;
     let narrowed = policy_of([("admin", vec![rule("*", all)], vec![])]);
     world.run(set_policy(narrowed, "narrowed", None));
     let refused = world.refused(put("backend", "key-1", 1));
@@ -91,7 +93,7 @@ fn a11_a_key_is_kept_ten_minutes_of_cluster_time() {
 #[test]
 fn a11_a_client_holds_at_most_1000_keys_and_none_is_evicted_early() {
     let mut world = World::begun();
-    let numbered = |number| {
+    let numbered = |number: u64| {
         let change = Change::TransferLeader { to: None };
         keyed("admin", &format!("key-{number}"), 1, change)
     };
@@ -104,7 +106,7 @@ fn a11_a_client_holds_at_most_1000_keys_and_none_is_evicted_early() {
     assert!(world.events().is_empty(), "the first key is still known");
     let other = world.run(put("backend", "key-1", 1));
     assert_eq!(word(&other), "written", "another client has room");
-    let without_key = crate::world::mutation("admin", Change::TransferLeader { to: None });
+    let without_key = mutation("admin", Change::TransferLeader { to: None });
     assert_eq!(word(&world.run(without_key)), "done");
     world.advance(IDEMPOTENCY_TTL);
     world.run(tick());
@@ -114,7 +116,7 @@ fn a11_a_client_holds_at_most_1000_keys_and_none_is_evicted_early() {
 #[test]
 fn a11_a_key_has_one_to_128_bytes() {
     let mut world = World::begun();
-    for key in ["".to_owned(), "k".repeat(MAX_IDEMPOTENCY_KEY_BYTES + 1)] {
+    for key in [String::new(), "k".repeat(MAX_IDEMPOTENCY_KEY_BYTES + 1)] {
         let refused = world.refused(put("admin", &key, 1));
         assert!(matches!(refused, Rejection::Invalid { .. }));
     }
