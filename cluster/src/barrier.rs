@@ -3,8 +3,6 @@
 //! A round serves everyone who asked before it began; who asks while one is under way waits for the next. It leaves no
 //! log entry. It backs the second look at a credential (DESIGN 2) and the freshness of stale reads.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -23,8 +21,6 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Clone)]
 pub(crate) struct Barrier {
     queue: mpsc::Sender<Waiting>,
-    /// Monotonic ms at which the newest answered question was *asked*, plus one; 0 = never.
-    fresh_since: Arc<AtomicU64>,
 }
 
 struct Waiting {
@@ -35,9 +31,8 @@ struct Waiting {
 impl Barrier {
     pub(crate) fn start(leadership: Leadership) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        let fresh_since = Arc::new(AtomicU64::new(0));
-        tokio::spawn(rounds(leadership, waiting, fresh_since.clone()));
-        Self { queue, fresh_since }
+        tokio::spawn(rounds(leadership, waiting));
+        Self { queue }
     }
 
     /// Waits until this node has applied everything acknowledged before this call. `false` when the deadline passed.
@@ -48,19 +43,9 @@ impl Barrier {
         }
         matches!(timeout_at(deadline, passed).await, Ok(Ok(())))
     }
-
-    /// How long ago this node asked for a read index that it has since applied: a bound on how old its state is.
-    pub(crate) fn age(&self, monotonic: Duration) -> Option<Duration> {
-        let since = self.fresh_since.load(Ordering::Acquire).checked_sub(1)?;
-        Some(monotonic.saturating_sub(Duration::from_millis(since)))
-    }
 }
 
-async fn rounds(
-    leadership: Leadership,
-    mut waiting: mpsc::Receiver<Waiting>,
-    fresh_since: Arc<AtomicU64>,
-) {
+async fn rounds(leadership: Leadership, mut waiting: mpsc::Receiver<Waiting>) {
     while let Some(first) = waiting.recv().await {
         let mut round = vec![first];
         while let Ok(another) = waiting.try_recv() {
@@ -69,8 +54,7 @@ async fn rounds(
         while !round.is_empty() {
             let asked = leadership.shared.clock.monotonic();
             if once(&leadership).await {
-                let asked = u64::try_from(asked.as_millis()).unwrap_or(u64::MAX - 1);
-                fresh_since.fetch_max(asked + 1, Ordering::AcqRel);
+                leadership.shared.refreshed(asked);
                 for waiter in round.drain(..) {
                     // Whoever asked may have given up.
                     let _ = waiter.done.send(());

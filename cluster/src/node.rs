@@ -217,7 +217,7 @@ impl Node {
     /// A bound on the age of this node's state; `None` if it never confirmed any.
     #[must_use]
     pub fn staleness(&self) -> Option<Duration> {
-        self.inner.barrier.age(self.inner.shared.clock.monotonic())
+        self.inner.shared.age()
     }
 
     /// The state as this node has applied it: possibly behind the cluster.

@@ -1,6 +1,7 @@
 //! What this node does with what its peers send.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -169,18 +170,25 @@ impl Peers {
             .map(|()| Bytes::new())
     }
 
+    /// Appends of one leader connection, in order. Each answer carries the number of its request.
     async fn append(&self, frames: FramedStream) -> Result<(), String> {
         let (sender, receiver) = frames.split();
-        let input = futures_util::stream::unfold(receiver, |mut receiver| async move {
+        let numbers: Arc<Mutex<VecDeque<u64>>> = Arc::default();
+        let asked = (receiver, numbers.clone());
+        let input = futures_util::stream::unfold(asked, |(mut receiver, numbers)| async move {
             let frame = receiver.recv().await.ok()??;
-            let request = from_bytes(&frame).ok()?;
-            Some((request, receiver))
+            let (seq, request) = from_bytes(&frame).ok()?;
+            lock(&numbers).push_back(seq);
+            Some((request, (receiver, numbers)))
         });
         let mut results = std::pin::pin!(self.leadership.raft.stream_append(input));
         while let Some(result) = results.next().await {
             let result = result.map_err(|fatal| fatal.to_string())?;
+            let seq = lock(&numbers)
+                .pop_front()
+                .ok_or("an answer without a request")?;
             sender
-                .send(to_bytes(&result))
+                .send(to_bytes(&(seq, result)))
                 .await
                 .map_err(|error| error.to_string())?;
         }

@@ -215,11 +215,13 @@ async fn run(proposer: &Proposer, mut batch: Vec<Pending>) {
         commands,
         reached: false,
     };
+    let asked = shared.clock.monotonic();
     let mut waiter = shared.wait_for(envelope.seq);
     let decided = attempt.until_decided(&mut waiter, &mut batch).await;
     shared.forget(envelope.seq);
     match decided {
         Some(replies) if replies.len() == batch.len() => {
+            shared.refreshed(asked);
             for (pending, reply) in batch.iter_mut().zip(replies.iter()) {
                 answer(pending, Ok(reply.clone()));
             }

@@ -1,7 +1,9 @@
 //! What apply shows to the rest of the node: the state as of now, who waits for what, and what was just decided.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jarvis_domain::NodeId;
 use jarvis_domain::outcome::Reply;
@@ -24,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) clock: AgreedClock,
     view: Mutex<State>,
     applied: watch::Sender<u64>,
+    /// Monotonic ms, plus one, at which this node asked for something it has since applied; 0 = never.
+    fresh_since: AtomicU64,
     waiters: Mutex<BTreeMap<u64, oneshot::Sender<Replies>>>,
     recent: Mutex<VecDeque<(Envelope, Replies)>>,
 }
@@ -37,6 +41,7 @@ impl Shared {
             clock,
             view: Mutex::new(state),
             applied,
+            fresh_since: AtomicU64::new(0),
             waiters: Mutex::default(),
             recent: Mutex::default(),
         }
@@ -60,6 +65,23 @@ impl Shared {
             .wait_for(|applied| *applied >= index)
             .await
             .map(|_| ());
+    }
+
+    /// What this node asked for at that monotonic time (a read index, a proposal) it has now applied: its state is as
+    /// fresh as the cluster was then.
+    pub(crate) fn refreshed(&self, asked: Duration) {
+        let asked = u64::try_from(asked.as_millis()).unwrap_or(u64::MAX - 1);
+        self.fresh_since.fetch_max(asked + 1, Ordering::AcqRel);
+    }
+
+    /// A bound on how old the published state is.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        let since = self.fresh_since.load(Ordering::Acquire).checked_sub(1)?;
+        Some(
+            self.clock
+                .monotonic()
+                .saturating_sub(Duration::from_millis(since)),
+        )
     }
 
     /// Publishes a state; afterwards replies may go out.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{Caller, Cli, Request, eventually};
+use super::{Caller, Cli, eventually};
 
 /// The daemon.
 const DAEMON: &str = env!("CARGO_BIN_EXE_jarvis-secretsd");
@@ -92,8 +92,8 @@ impl Plan {
     /// Starts a daemon that is expected to refuse, and waits for its end.
     #[track_caller]
     pub(crate) fn refused(&self, config: &str) -> Stopped {
-        let mut child = self.launch(config);
-        let status = eventually("the daemon refuses", || child.try_wait().unwrap());
+        let mut process = self.launch(config);
+        let status = eventually("the daemon refuses", || process.0.try_wait().unwrap());
         Stopped {
             code: status.code(),
             log: self.log(),
@@ -102,8 +102,11 @@ impl Plan {
 
     /// Starts a daemon without waiting for it.
     pub(crate) fn spawn(self, config: &str) -> Node {
-        let child = self.launch(config);
-        Node { plan: self, child }
+        let process = self.launch(config);
+        Node {
+            plan: self,
+            process,
+        }
     }
 
     /// What the daemon said so far.
@@ -111,31 +114,47 @@ impl Plan {
         fs::read_to_string(self.folder().join("node.log")).unwrap_or_default()
     }
 
-    fn launch(&self, config: &str) -> Child {
+    fn launch(&self, config: &str) -> Process {
         let path = self.file("config.toml", config);
         let log = File::create(self.folder().join("node.log")).unwrap();
-        Command::new(DAEMON)
+        let child = Command::new(DAEMON)
             .arg("--config")
             .arg(path)
             .env_clear()
             // An override leaves the node without a [cluster] table, so that it begins by itself.
-            .env(
-                "JARVIS_SECRETSD_CLUSTER_PEER_ADDR",
-                self.peer.to_string(),
-            )
+            .env("JARVIS_SECRETSD_CLUSTER_PEER_ADDR", self.peer.to_string())
             .current_dir(self.folder())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
-            .unwrap()
+            .unwrap();
+        Process(child)
+    }
+}
+
+/// A process that does not outlive its test.
+struct Process(Child);
+
+impl Process {
+    fn end(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
 /// A running daemon; it ends with this value.
 pub(crate) struct Node {
+    // First, so that it has ended before its folder is removed.
+    process: Process,
     plan: Plan,
-    child: Child,
 }
 
 impl Node {
@@ -145,8 +164,9 @@ impl Node {
         let plan = Plan::new();
         let path = plan.file("policy.yaml", policy);
         let seed = format!("rbac_policy_path = \"{}\"", path.display());
-        let tables = [&[("security", seed.as_str())], tables].concat();
-        let config = plan.config(&tables);
+        let mut all = vec![("security", seed.as_str())];
+        all.extend_from_slice(tables);
+        let config = plan.config(&all);
         let mut node = plan.spawn(&config);
         node.wait_until_ready();
         node
@@ -156,7 +176,7 @@ impl Node {
     #[track_caller]
     pub(crate) fn wait_until_ready(&mut self) {
         eventually("the node is ready", || {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.process.0.try_wait().unwrap() {
                 panic!("the node ended with {status}:\n{}", self.plan.log());
             }
             TcpStream::connect(self.plan.api).ok()?;
@@ -170,12 +190,17 @@ impl Node {
         &self.plan
     }
 
-    /// Ends it at once, and gives back the plan for another start.
-    pub(crate) fn kill(mut self) -> Plan {
-        self.end();
-        // The value to give back can not be moved out of one that has a Drop.
-        let spare = Plan::new();
-        std::mem::replace(&mut self.plan, spare)
+    /// Ends it at once; the plan can start another.
+    pub(crate) fn kill(&mut self) {
+        self.process.end();
+    }
+
+    /// Starts it again on what it left behind.
+    #[track_caller]
+    pub(crate) fn start_again(&mut self, config: &str) {
+        self.process.end();
+        self.process = self.plan.launch(config);
+        self.wait_until_ready();
     }
 
     /// The first token, client `admin`.
@@ -198,7 +223,8 @@ impl Node {
     #[track_caller]
     pub(crate) fn client(&self, id: &str) -> Caller {
         let created = self.admin().post("/tokens", &json!({"client": id})).done();
-        self.stranger().with_token(created["token"].as_str().unwrap())
+        self.stranger()
+            .with_token(created["token"].as_str().unwrap())
     }
 
     /// The command line, with the address and the first token in its environment.
@@ -207,17 +233,10 @@ impl Node {
             .with("JARVIS_SECRETS_URL", &format!("http://{}", self.plan.api))
             .with("JARVIS_SECRETS_TOKEN", &self.root_token())
     }
-
-    fn end(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.end();
         if std::thread::panicking() {
             eprintln!("the node's log:\n{}", self.plan.log());
         }

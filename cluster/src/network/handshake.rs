@@ -87,6 +87,7 @@ pub(super) async fn dial(
     lane: Lane,
     purpose: Purpose,
 ) -> Result<Pipe, PeerError> {
+    tracing::debug!(peer, address, ?lane, "dialing a peer");
     let stream = connect(&shared.env, address).await?;
     let greeting = Box::pin(greet(shared, peer, address, lane, purpose, stream));
     timeout(HANDSHAKE_DEADLINE, greeting)

@@ -1,5 +1,6 @@
 //! openraft's network over the peer network: one connection per lane, appends pipelined in one stream.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,10 +17,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::directory::Links;
-use crate::network::{FramedStream, Lane, PeerError};
+use crate::network::{FramedReceiver, FramedSender, Lane, PeerError};
 use crate::protocol::{SnapshotHeader, control, from_bytes, stream, to_bytes};
 use crate::raft::snapshot::{SnapshotFile, SnapshotStore};
 use crate::raft::{TypeConfig, Vote, machine::blocking};
+use crate::shared::lock;
 
 /// Piece of a snapshot per frame: half the lane's frame limit.
 const CHUNK_BYTES: u64 = 1024 * 1024;
@@ -36,6 +38,8 @@ pub(crate) struct PeerRaftFactory {
 
 /// Raft's client for one peer.
 pub(crate) struct PeerRaft {
+    /// The append connection between two sessions. A mutex only because openraft wants this type `Sync`.
+    kept: Arc<Mutex<Option<Pipe>>>,
     target: u64,
     fallback: String,
     factory: PeerRaftFactory,
@@ -50,6 +54,7 @@ impl RaftNetworkFactory<TypeConfig> for PeerRaftFactory {
 
     async fn new_client(&mut self, target: u64, node: &BasicNode) -> PeerRaft {
         PeerRaft {
+            kept: Arc::default(),
             target,
             fallback: node.addr.clone(),
             factory: self.clone(),
@@ -86,6 +91,20 @@ impl PeerRaft {
             .await
             .map_err(rpc_error)?;
         from_bytes(&answer).map_err(|message| rpc_error(PeerError::Remote { message }))
+    }
+
+    async fn open_pipe(&self) -> Result<Pipe, PeerError> {
+        let network = &self.factory.links.network;
+        let stream = network
+            .open_stream(self.target, &self.address(), Lane::Append, stream::APPEND)
+            .await?;
+        let (sender, receiver) = stream.split();
+        Ok(Pipe {
+            sender,
+            receiver,
+            next_seq: 0,
+            next_answer: 0,
+        })
     }
 
     async fn send_snapshot(
@@ -161,19 +180,27 @@ impl RaftNetworkV2<TypeConfig> for PeerRaft {
                 let nothing: AppendResults<'s> = Box::pin(futures_util::stream::empty());
                 return Ok(nothing);
             };
-            let links = &self.factory.links;
-            let address = self.address();
-            let opened =
-                links
-                    .network
-                    .open_stream(self.target, &address, Lane::Append, stream::APPEND);
-            let pipeline = Pipeline::start(opened.await.map_err(rpc_error)?, first, input);
-            let results = futures_util::stream::unfold(Some(pipeline), |pipeline| async move {
-                let mut pipeline = pipeline?;
-                match pipeline.next().await {
-                    None => None,
-                    Some(Ok(result)) => Some((Ok(result), Some(pipeline))),
-                    Some(Err(error)) => Some((Err(rpc_error(error)), None)),
+            let kept = lock(&self.kept).take();
+            let pipe = match kept {
+                Some(pipe) => pipe,
+                None => self.open_pipe().await.map_err(rpc_error)?,
+            };
+            let session = Session {
+                first_seq: pipe.next_seq,
+                pipe,
+                input,
+                next: Some(first),
+                kept: self.kept.clone(),
+            };
+            let results = futures_util::stream::unfold(Some(session), |session| async move {
+                let mut session = session?;
+                match session.next().await {
+                    Ok(Some(result)) => Some((Ok(result), Some(session))),
+                    Ok(None) => {
+                        session.keep();
+                        None
+                    }
+                    Err(error) => Some((Err(rpc_error(error)), None)),
                 }
             });
             let results: AppendResults<'s> = Box::pin(results);
@@ -224,46 +251,89 @@ impl RaftNetworkV2<TypeConfig> for PeerRaft {
     }
 }
 
-/// Requests go out as they come, results come back in the same order.
-struct Pipeline {
-    receiver: crate::network::FramedReceiver,
-    sending: tokio::task::JoinHandle<()>,
+/// One connection for appends, kept from one of openraft's sessions to the next: it begins a session for every question
+/// for a read index, and a new TLS connection each time would cost more than the appends.
+struct Pipe {
+    sender: FramedSender,
+    receiver: FramedReceiver,
+    /// Number of the next request; answers carry the number of theirs.
+    next_seq: u64,
+    /// Number of the next request to be answered.
+    next_answer: u64,
 }
 
-impl Pipeline {
-    fn start<S>(stream: FramedStream, first: AppendEntriesRequest<TypeConfig>, mut input: S) -> Self
-    where
-        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
-    {
-        let (sender, receiver) = stream.split();
-        let sending = tokio::spawn(async move {
-            let mut next = Some(first);
-            while let Some(request) = next {
-                if sender.send(to_bytes(&request)).await.is_err() {
-                    return;
-                }
-                next = input.next().await;
-            }
-            // The receiving half reports what went wrong, if anything did.
-            let _ = sender.finish().await;
-        });
-        Self { receiver, sending }
-    }
+/// One of openraft's append sessions: requests go out as they come, results come back in the same order.
+struct Session<S> {
+    pipe: Pipe,
+    /// Answers below this number belong to an earlier session.
+    first_seq: u64,
+    input: S,
+    next: Option<AppendEntriesRequest<TypeConfig>>,
+    kept: Arc<Mutex<Option<Pipe>>>,
+}
 
-    async fn next(&mut self) -> Option<Result<StreamAppendResult<TypeConfig>, PeerError>> {
-        match self.receiver.recv().await {
-            Ok(Some(frame)) => {
-                Some(from_bytes(&frame).map_err(|message| PeerError::Remote { message }))
+impl<S> Session<S>
+where
+    S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+{
+    /// The next result; `None` when the requests have ended and all are answered.
+    async fn next(&mut self) -> Result<Option<StreamAppendResult<TypeConfig>>, PeerError> {
+        loop {
+            if let Some(request) = self.next.take() {
+                // Numbered before it is sent: a session that is dropped meanwhile only leaves an answer to skip, or a
+                // number that is never answered; answers name theirs.
+                let seq = self.pipe.next_seq;
+                self.pipe.next_seq += 1;
+                self.pipe.sender.send(to_bytes(&(seq, request))).await?;
+                continue;
             }
-            Ok(None) => None,
-            Err(error) => Some(Err(error)),
+            let answered = self.pipe.next_answer >= self.pipe.next_seq;
+            tokio::select! {
+                request = self.input.next(), if self.open_input() => match request {
+                    Some(request) => self.next = Some(request),
+                    None if answered => return Ok(None),
+                    None => return self.drain().await,
+                },
+                frame = self.pipe.receiver.recv() => {
+                    if let Some(result) = self.take(frame?)? {
+                        return Ok(Some(result));
+                    }
+                }
+            }
         }
     }
+
+    const fn open_input(&self) -> bool {
+        self.next.is_none()
+    }
+
+    /// The input has ended: answers that are still to come.
+    async fn drain(&mut self) -> Result<Option<StreamAppendResult<TypeConfig>>, PeerError> {
+        while self.pipe.next_answer < self.pipe.next_seq {
+            let frame = self.pipe.receiver.recv().await?;
+            if let Some(result) = self.take(frame)? {
+                return Ok(Some(result));
+            }
+        }
+        Ok(None)
+    }
+
+    fn take(
+        &mut self,
+        frame: Option<Bytes>,
+    ) -> Result<Option<StreamAppendResult<TypeConfig>>, PeerError> {
+        let frame = frame.ok_or(PeerError::Closed)?;
+        let (seq, result): (u64, StreamAppendResult<TypeConfig>) =
+            from_bytes(&frame).map_err(|message| PeerError::Remote { message })?;
+        self.pipe.next_answer = seq + 1;
+        Ok((seq >= self.first_seq).then_some(result))
+    }
 }
 
-impl Drop for Pipeline {
-    fn drop(&mut self) {
-        self.sending.abort();
+impl<S> Session<S> {
+    /// Leaves the connection to the next session.
+    fn keep(self) {
+        *lock(&self.kept) = Some(self.pipe);
     }
 }
 

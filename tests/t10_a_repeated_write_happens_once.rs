@@ -1,0 +1,124 @@
+//! A11: an idempotency key makes a write safe to repeat. The same request gets the first outcome and leaves no second
+//! event; another request under the key is refused; the key belongs to its client.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test program; its helpers are not marked as tests"
+)]
+
+use serde_json::{Value, json};
+
+#[path = "api_support/support.rs"]
+mod support;
+
+use support::{Answer, Caller, Node, Request};
+
+const POLICY: &str = r#"
+default_deny: true
+clients:
+  admin:
+    allow: ["*"]
+  writer:
+    allow:
+      - { name: "*", verbs: [read, write, delete] }
+"#;
+
+#[test]
+fn a11_the_same_request_gets_the_first_outcome_and_leaves_one_event() {
+    let node = Node::start(POLICY, &[]);
+    let admin = node.admin();
+    let write = json!({"name": "repeated", "value": "first"}).to_string();
+
+    let first = keyed(&admin, "story-1", "POST", "/secret", &write).done();
+    for attempt in 0..5 {
+        let traced = admin.with("x-request-id", &format!("attempt-{attempt}"));
+        let again = keyed(&traced, "story-1", "POST", "/secret", &write).done();
+        assert_eq!(again, first);
+    }
+    assert_eq!(admin.read("repeated").done()["version"], 1);
+
+    // Another request under the key: other bytes, another path, another method.
+    let other = json!({"name": "repeated", "value": "second"}).to_string();
+    let same_meaning = format!("{write} ");
+    for (method, target, body) in [
+        ("POST", "/secret", &other),
+        ("POST", "/secret", &same_meaning),
+        (
+            "POST",
+            "/secrets/batch",
+            &json!({"writes": [{"name": "b", "value": "x"}]}).to_string(),
+        ),
+        ("POST", "/secret/repeated/destroy", &"{}".to_owned()),
+        ("DELETE", "/secret/repeated", &String::new()),
+    ] {
+        keyed(&admin, "story-1", method, target, body).refused(409, "idempotency_key_reused");
+    }
+    assert_eq!(admin.read("repeated").done()["version"], 1);
+
+    // The key of another client is another key, and a new key is a new write.
+    let writer = node.client("writer");
+    let theirs = keyed(&writer, "story-1", "POST", "/secret", &other).done();
+    assert_eq!(theirs["version"], 2);
+    let third = keyed(&admin, "story-2", "POST", "/secret", &write).done();
+    assert_eq!(third["version"], 3);
+
+    let events = events_about(&admin, "repeated");
+    let of = |event: &str, outcome: &str| {
+        events
+            .iter()
+            .filter(|line| line["event"] == event && line["outcome"] == outcome)
+            .count()
+    };
+    assert_eq!(of("secret.write", "allow"), 3);
+    assert_eq!(of("secret.destroy", "allow"), 0);
+    assert_eq!(of("secret.delete", "allow"), 0);
+    let first_seq = first["audit_seq"].as_u64().unwrap();
+    let event = events.iter().find(|line| line["seq"] == first_seq).unwrap();
+    assert_eq!(
+        (&event["event"], &event["version"]),
+        (&json!("secret.write"), &json!(1))
+    );
+}
+
+#[test]
+fn a11_deleting_undeleting_and_destroying_repeat_safely_too() {
+    let node = Node::start(POLICY, &[]);
+    let admin = node.admin();
+    admin.write("ends", "x");
+
+    let deleted = keyed(&admin, "delete", "DELETE", "/secret/ends", "").done();
+    let undeleted = keyed(&admin, "undelete", "POST", "/secret/ends/undelete", "").done();
+    // The first delete was undone since; its repetition must not delete again.
+    assert_eq!(
+        keyed(&admin, "delete", "DELETE", "/secret/ends", "").done(),
+        deleted
+    );
+    assert_eq!(admin.read("ends").done()["version"], 1);
+    let again = keyed(&admin, "undelete", "POST", "/secret/ends/undelete", "").done();
+    assert_eq!(again, undeleted);
+
+    let body = json!({"versions": [1]}).to_string();
+    let destroyed = keyed(&admin, "destroy", "POST", "/secret/ends/destroy", &body).done();
+    admin.write("ends", "y");
+    let again = keyed(&admin, "destroy", "POST", "/secret/ends/destroy", &body).done();
+    assert_eq!(again, destroyed);
+    assert_eq!(admin.read("ends").done()["version"], 2);
+
+    // A found conflict is an outcome as well: what was missing then is missing in the repetition, whatever came later.
+    let create = json!({"name": "late", "value": "x", "cas": 1}).to_string();
+    keyed(&admin, "create", "POST", "/secret", &create).refused(409, "conflict");
+    admin.write("late", "y");
+    keyed(&admin, "create", "POST", "/secret", &create).refused(409, "conflict");
+    assert_eq!(admin.read("late").done()["version"], 1);
+}
+
+fn keyed(caller: &Caller, key: &str, method: &str, target: &str, body: &str) -> Answer {
+    let request = Request::new(method, target).header("idempotency-key", key);
+    caller.send(request.body(body))
+}
+
+fn events_about(admin: &Caller, name: &str) -> Vec<Value> {
+    let mut events = admin.trail();
+    events.retain(|event| event["name"] == name);
+    events
+}
