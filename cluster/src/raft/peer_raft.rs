@@ -190,6 +190,7 @@ impl RaftNetworkV2<TypeConfig> for PeerRaft {
                 pipe,
                 input,
                 next: Some(first),
+                ended: false,
                 kept: self.kept.clone(),
             };
             let results = futures_util::stream::unfold(Some(session), |session| async move {
@@ -269,6 +270,8 @@ struct Session<S> {
     first_seq: u64,
     input: S,
     next: Option<AppendEntriesRequest<TypeConfig>>,
+    /// The input has no more requests.
+    ended: bool,
     kept: Arc<Mutex<Option<Pipe>>>,
 }
 
@@ -280,20 +283,20 @@ where
     async fn next(&mut self) -> Result<Option<StreamAppendResult<TypeConfig>>, PeerError> {
         loop {
             if let Some(request) = self.next.take() {
-                // Numbered before it is sent: a session that is dropped meanwhile only leaves an answer to skip, or a
+                // Numbered before it is sent: a session that is dropped meanwhile leaves at most an answer to skip, or a
                 // number that is never answered; answers name theirs.
                 let seq = self.pipe.next_seq;
                 self.pipe.next_seq += 1;
                 self.pipe.sender.send(to_bytes(&(seq, request))).await?;
-                continue;
             }
-            let answered = self.pipe.next_answer >= self.pipe.next_seq;
+            if self.ended && self.pipe.next_answer >= self.pipe.next_seq {
+                return Ok(None);
+            }
             tokio::select! {
-                request = self.input.next(), if self.open_input() => match request {
-                    Some(request) => self.next = Some(request),
-                    None if answered => return Ok(None),
-                    None => return self.drain().await,
-                },
+                request = self.input.next(), if !self.ended => {
+                    self.ended = request.is_none();
+                    self.next = request;
+                }
                 frame = self.pipe.receiver.recv() => {
                     if let Some(result) = self.take(frame?)? {
                         return Ok(Some(result));
@@ -301,21 +304,6 @@ where
                 }
             }
         }
-    }
-
-    const fn open_input(&self) -> bool {
-        self.next.is_none()
-    }
-
-    /// The input has ended: answers that are still to come.
-    async fn drain(&mut self) -> Result<Option<StreamAppendResult<TypeConfig>>, PeerError> {
-        while self.pipe.next_answer < self.pipe.next_seq {
-            let frame = self.pipe.receiver.recv().await?;
-            if let Some(result) = self.take(frame)? {
-                return Ok(Some(result));
-            }
-        }
-        Ok(None)
     }
 
     fn take(
