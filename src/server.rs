@@ -118,7 +118,11 @@ async fn serve(config: Config, exit_with_stdin: bool) -> Result<(), ServerError>
             "the journal of stale reads can not be opened: {error}"
         ))
     })?;
-    node.set_join_desk(Arc::new(Desk::new(node.clone(), vault.clone())));
+    node.set_join_desk(Arc::new(Desk::new(
+        node.clone(),
+        vault.clone(),
+        limits.clone(),
+    )));
 
     let first = files.first()?;
     tokio::spawn(settle(node.clone(), vault, config.clone(), files, first));

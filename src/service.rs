@@ -83,7 +83,7 @@ pub struct Service {
     limits: Arc<Limits>,
     journal: stale::Journal,
     /// argon2 costs 64 MiB and a quarter of a second: one guess at a time.
-    unsealing: tokio::sync::Semaphore,
+    unsealing: Arc<tokio::sync::Semaphore>,
 }
 
 impl Service {
@@ -99,7 +99,7 @@ impl Service {
         limits: Arc<Limits>,
     ) -> std::io::Result<Arc<Self>> {
         let journal = stale::Journal::open(&node, &config.paths.data_dir)?;
-        let unsealing = tokio::sync::Semaphore::new(1);
+        let unsealing = Arc::new(tokio::sync::Semaphore::new(1));
         Ok(Arc::new(Self {
             node,
             vault,
@@ -285,6 +285,10 @@ fn not_proposed(error: ProposeError) -> ServiceError {
         ProposeError::Busy => ServiceError::new(
             ErrorCode::RateLimited,
             "too much is in flight on this node; this attempt changed nothing. Try again in a moment, or ask another node",
+        ),
+        ProposeError::TooLarge => ServiceError::new(
+            ErrorCode::TooLarge,
+            "together these writes are longer than one entry of the log may be (12 MiB); nothing was changed. Write them in smaller batches",
         ),
         ProposeError::Shutdown => ServiceError::new(
             ErrorCode::NoLeader,

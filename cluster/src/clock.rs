@@ -73,17 +73,19 @@ impl AgreedClock {
         let mut anchor = lock(&self.anchor);
         let stamp = self.estimate(&anchor).max(anchor.last_ms);
         anchor.last_ms = stamp;
-        (stamp, std::mem::take(&mut anchor.stepped))
+        (stamp, anchor.stepped)
     }
 
     /// An applied entry had this stamp. Stamps arrive late, never early: only one ahead of the estimate tells anything.
-    pub(crate) fn observe(&self, stamp_ms: u64) {
+    pub(crate) fn observe(&self, stamp_ms: u64, stepped: bool) {
         let mut anchor = lock(&self.anchor);
         if stamp_ms > self.estimate(&anchor) {
             anchor.stamp_ms = stamp_ms;
             anchor.at = self.source.monotonic();
         }
         anchor.last_ms = anchor.last_ms.max(stamp_ms);
+        // Said until an applied entry said it: a stamp may be given to an entry that is never appended.
+        anchor.stepped &= !stepped;
     }
 
     /// Sets the time of a cluster that has none yet (its first stamp).
@@ -181,19 +183,22 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_taken_forwards_and_said_once() {
+    fn a_step_is_taken_forwards_and_said_until_it_is_applied() {
         let (_, clock) = clock(1_000_000);
         assert_eq!(clock.steer(vec![10_000_000; 2], 3), 9_000_000);
         assert_eq!(clock.stamp(), (10_000_000, true));
+        // Nobody appended it: it must be said again.
+        assert_eq!(clock.stamp(), (10_000_000, true));
+        clock.observe(10_000_000, true);
         assert_eq!(clock.stamp(), (10_000_000, false));
     }
 
     #[test]
     fn a_new_leader_goes_on_from_the_stamps_it_applied() {
         let (hand, clock) = clock(0);
-        clock.observe(5_000);
+        clock.observe(5_000, false);
         *lock(&hand.elapsed) += Duration::from_millis(10);
-        clock.observe(5_005);
+        clock.observe(5_005, false);
         assert_eq!(clock.stamp(), (5_010, false));
     }
 }

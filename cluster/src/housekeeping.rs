@@ -36,6 +36,8 @@ const CAUGHT_UP_ENTRIES: u64 = 200;
 const MAX_VOTERS: usize = 5;
 /// How long a transfer of leadership may take until it counts as failed.
 const HAND_OVER_DEADLINE: Duration = Duration::from_secs(3);
+/// Room wanted beside the vault's own size before a snapshot is begun, bytes.
+const SNAPSHOT_ROOM: u64 = 64 * 1024 * 1024;
 /// A flush that takes longer than this makes the leader hand over (DESIGN 7).
 const SLOW_FLUSH: Duration = Duration::from_secs(1);
 
@@ -192,6 +194,7 @@ async fn hand_over_if_unfit(node: &Inner) {
     if !sealed && !slow {
         return;
     }
+    let own = metrics(&node.raft).last_log_index.unwrap_or(0);
     let others = node
         .voters()
         .into_iter()
@@ -201,7 +204,7 @@ async fn hand_over_if_unfit(node: &Inner) {
         .into_iter()
         .flatten()
         .map(|(probe, _)| probe)
-        .filter(|probe| !probe.sealed);
+        .filter(|probe| !probe.sealed && probe.last_log + CAUGHT_UP_ENTRIES >= own);
     if let Some(best) = fit.max_by_key(|probe| probe.last_log) {
         tracing::info!(
             to = best.node,
@@ -364,6 +367,20 @@ async fn snapshot_and_purge(node: &Inner, rounds: &mut OwnRounds) -> std::io::Re
     if (due || (long && !rounds.asked)) && indexes.first() != node.applied_index().as_ref() {
         rounds.snapshot_at = written;
         rounds.asked = true;
+        // A snapshot that can not be written would end the node: without room the log grows on instead.
+        let needed = node
+            .shared
+            .with_view(|state| state.core.vault_bytes)
+            .saturating_mul(2);
+        let free = node.env.disk.free_bytes(&node.config.data_dir)?;
+        if free < needed.saturating_add(SNAPSHOT_ROOM) {
+            tracing::error!(
+                free,
+                needed,
+                "no room for a snapshot; the log grows until there is"
+            );
+            return Ok(());
+        }
         node.raft
             .trigger()
             .snapshot()
@@ -448,17 +465,18 @@ async fn sync_trail(node: &Inner) {
     {
         return;
     }
-    let (audit, disk, dir) = (
-        node.audit.clone(),
-        node.env.disk.clone(),
-        node.config.audit_dir.clone(),
-    );
-    let synced = blocking(node.env.simulated, move || {
-        lock(&audit).sync()?;
-        jarvis_audit::compress::compress_closed(&*disk, &dir, 1).map(|_| ())
-    });
-    if let Err(error) = synced.await {
+    let audit = node.audit.clone();
+    if let Err(error) = blocking(node.env.simulated, move || audit.sync()).await {
         (node.config.on_fatal)(format!("the audit trail can not be written: {error}"));
+        return;
+    }
+    let (disk, dir) = (node.env.disk.clone(), node.config.audit_dir.clone());
+    let compressed = blocking(node.env.simulated, move || {
+        jarvis_audit::compress::compress_closed(&*disk, &dir, 1)
+    });
+    if let Err(error) = compressed.await {
+        // The plain segment stays; verification says what is wrong with it.
+        tracing::warn!(%error, "a closed audit segment can not be compressed");
     }
 }
 

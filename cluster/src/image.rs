@@ -47,8 +47,21 @@ struct Inner {
     wake: Condvar,
 }
 
+/// Says that nobody takes changes any more, however the thread ended.
+struct Gone<'a>(&'a Inner);
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        *lock(&self.0.pending) = Pending {
+            gone: true,
+            ..Pending::default()
+        };
+    }
+}
+
 #[derive(Default)]
 struct Pending {
+    gone: bool,
     dirty: BTreeSet<RecordKey>,
     rewrite: bool,
     state: Option<(State, Option<LogId>, StoredMembership)>,
@@ -71,6 +84,9 @@ impl ImageSender {
     ) {
         let Some(inner) = &self.inner else { return };
         let mut pending = lock(&inner.pending);
+        if pending.gone {
+            return;
+        }
         pending.dirty.extend(dirty);
         pending.state = Some((state.clone(), last_applied, membership.clone()));
     }
@@ -84,6 +100,9 @@ impl ImageSender {
     ) {
         let Some(inner) = &self.inner else { return };
         let mut pending = lock(&inner.pending);
+        if pending.gone {
+            return;
+        }
         pending.rewrite = true;
         pending.dirty.clear();
         pending.state = Some((state.clone(), last_applied, membership.clone()));
@@ -165,6 +184,7 @@ impl Image {
     }
 
     fn run(self, inner: &Inner) {
+        let _gone = Gone(inner);
         loop {
             let (work, stop) = {
                 let pending = lock(&inner.pending);

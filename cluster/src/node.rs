@@ -425,7 +425,7 @@ impl Node {
         if let Err(error) = inner.raft.shutdown().await {
             tracing::warn!(%error, "raft did not stop cleanly");
         }
-        if let Err(error) = crate::shared::lock(&inner.audit).sync() {
+        if let Err(error) = inner.audit.sync() {
             tracing::warn!(%error, "the trail was not synced at the end; it is regenerated at the next start");
         }
         inner.image.stop();

@@ -223,9 +223,16 @@ impl Peers {
         if received != header.bytes {
             return Err(format!("{received} bytes of {} arrived", header.bytes));
         }
-        blocking(self.simulated, move || file.sync_data())
-            .await
-            .map_err(|error| error.to_string())?;
+        let (snapshots, collected, announced) =
+            (self.snapshots.clone(), part.clone(), header.meta.clone());
+        blocking(self.simulated, move || {
+            file.sync_data()?;
+            snapshots
+                .check(&collected, &announced)
+                .map_err(std::io::Error::other)
+        })
+        .await
+        .map_err(|error| error.to_string())?;
         let file = SnapshotFile {
             path: part,
             bytes: received,

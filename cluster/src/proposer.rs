@@ -34,6 +34,8 @@ use crate::shared::{Replies, Shared};
 const MAX_BATCH_COMMANDS: usize = 512;
 /// Encoded bytes in one batch: an append request stays below 1 MiB, or one entry.
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
+/// Encoded bytes of one entry: safely below what the write-ahead log and an append frame take (16 and 20 MiB).
+const MAX_ENTRY_BYTES: usize = 12 * 1024 * 1024;
 /// Bytes accepted and not yet answered, per node; beyond it the API answers 429 (rule 10).
 const MAX_IN_FLIGHT_BYTES: usize = 16 * 1024 * 1024;
 /// Commands waiting per lane; bytes bound the big ones, this the small ones.
@@ -52,6 +54,9 @@ pub enum ProposeError {
     /// The command reached a leader, and its fate is not known.
     #[error("the outcome is unknown: the command may or may not have happened")]
     UnknownOutcome,
+    /// One command is longer than an entry may be; nothing happened.
+    #[error("the command is longer than an entry of the log may be; nothing happened")]
+    TooLarge,
     /// Too much is in flight on this node.
     #[error("too many requests in flight on this node")]
     Busy,
@@ -112,7 +117,8 @@ impl Lane {
             mpsc::error::TrySendError::Full(_) => ProposeError::Busy,
             mpsc::error::TrySendError::Closed(_) => ProposeError::Shutdown,
         })?;
-        reply.await.unwrap_or(Err(ProposeError::Shutdown))
+        // The flusher is gone: whether it had proposed this is not known.
+        reply.await.unwrap_or(Err(ProposeError::UnknownOutcome))
     }
 }
 
@@ -209,6 +215,12 @@ async fn run(proposer: &Proposer, mut batch: Vec<Pending>) {
     };
     let commands: Vec<&Command> = batch.iter().map(|pending| &pending.command).collect();
     let commands = Bytes::from(encode(&commands));
+    if commands.len() > MAX_ENTRY_BYTES {
+        batch
+            .iter_mut()
+            .for_each(|pending| answer(pending, Err(ProposeError::TooLarge)));
+        return;
+    }
     let mut attempt = Attempt {
         proposer,
         envelope,

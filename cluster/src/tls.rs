@@ -23,8 +23,8 @@ mod pinned;
 
 pub use authority::{ClusterCa, Validity};
 pub use certificate::{
-    certificate_pem, client_identity, fingerprint, not_after, peer_identity, peer_name, serial,
-    spki_sha256,
+    canonical_serial, certificate_pem, client_identity, fingerprint, not_after, peer_identity,
+    peer_name, serial, spki_sha256,
 };
 pub use key::{csr_for_key, new_key_and_csr};
 pub use peer::PeerTls;

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, Request, State};
 use jarvis_crypto::SecretBytes;
+use jarvis_wire::error::ErrorCode;
 use jarvis_wire::seal::{AddSlot, EpochRotated, SealStatus, SlotAdded, SlotRemoved, Unseal};
 
 use crate::api::extract::{self, Asked, asked};
@@ -75,5 +76,11 @@ pub(super) async fn rotate_epoch(
 ) -> Result<Json<EpochRotated>, ApiError> {
     let (parts, _) = request.into_parts();
     let caller = extract::caller(&app, &parts).await?;
-    Ok(Json(app.service.rotate_epoch(caller).await?))
+    // Goes on when the client does not wait: half a rotation helps nobody.
+    let service = app.service.clone();
+    let rotation = tokio::spawn(async move { service.rotate_epoch(caller).await });
+    let rotated = rotation
+        .await
+        .map_err(|_| ApiError::new(ErrorCode::Internal, "the rotation was interrupted"))?;
+    Ok(Json(rotated?))
 }

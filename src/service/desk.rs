@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use crate::limits::{Limits, Reason};
 use crate::service::vault::Vault;
 use crate::setup::{JoinAnswer, JoinQuestion, PEER_CERTIFICATE_LIFETIME};
 
@@ -28,13 +29,18 @@ const ADMIT_DEADLINE: Duration = Duration::from_secs(8);
 pub struct Desk {
     node: Node,
     vault: Arc<Vault>,
+    limits: Arc<Limits>,
 }
 
 impl Desk {
     /// The desk of a node.
     #[must_use]
-    pub const fn new(node: Node, vault: Arc<Vault>) -> Self {
-        Self { node, vault }
+    pub const fn new(node: Node, vault: Arc<Vault>, limits: Arc<Limits>) -> Self {
+        Self {
+            node,
+            vault,
+            limits,
+        }
     }
 
     async fn admit(&self, body: Bytes) -> Result<Bytes, String> {
@@ -43,6 +49,7 @@ impl Desk {
         if self.vault.is_sealed() {
             return Err("this node is sealed and can admit nobody: ask another one".to_owned());
         }
+        self.refuse_unknown_token(&question.secret).await?;
         let cluster = self.node.with_view(|state| state.core.cluster.clone());
         let cluster = cluster.ok_or("this node has not heard from its cluster yet")?;
         let key = self
@@ -100,6 +107,27 @@ impl Desk {
         };
         tracing::info!(node = node_id, name = question.name, "admitted a new node");
         Ok(Bytes::from(encode(&answer)))
+    }
+
+    /// I3: strangers can not fill the log. A token this node does not know is looked up again after a barrier; only one
+    /// that is known costs a signature and an entry.
+    async fn refuse_unknown_token(&self, secret: &[u8; 32]) -> Result<(), String> {
+        let hash: [u8; 32] = Sha256::digest(secret).into();
+        let known = || {
+            self.node
+                .with_view(|state| state.join_tokens.contains(&hash))
+        };
+        if known() {
+            return Ok(());
+        }
+        if let Err(flood) = self.limits.unauthenticated() {
+            return Err(flood.message().to_owned());
+        }
+        self.limits.count(Reason::Unauthenticated, None);
+        if self.node.barrier(Instant::now() + ADMIT_DEADLINE).await && known() {
+            return Ok(());
+        }
+        Err("the join token is unknown, expired or used up: make a new one".to_owned())
     }
 
     async fn commit(&self, question: &JoinQuestion, peer_key: [u8; 32]) -> Result<u64, String> {

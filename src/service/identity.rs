@@ -1,7 +1,7 @@
 //! Who asks (I1, I2). Policy is decided in apply only; here a request gets its caller, or 401.
 
 use jarvis_crypto::tokens;
-use jarvis_domain::command::Caller;
+use jarvis_domain::command::{Caller, ClusterCommand, Command};
 use jarvis_domain::name::ClientId;
 use jarvis_domain::token::Credential;
 use jarvis_wire::error::ErrorCode;
@@ -65,6 +65,7 @@ impl Service {
             },
         };
         if header.is_some_and(|header| header != client) {
+            self.tell_contradiction(&client).await?;
             return Err(ServiceError::new(
                 ErrorCode::NotAuthorized,
                 format!(
@@ -83,6 +84,27 @@ impl Service {
         })
     }
 
+    /// C3: also this refusal leaves its event.
+    async fn tell_contradiction(&self, client: &ClientId) -> Result<(), ServiceError> {
+        self.limits
+            .forbidden(client.as_str())
+            .map_err(super::limited)?;
+        let (kind, client) = (
+            "header_contradicts_credential".to_owned(),
+            Some(client.clone()),
+        );
+        let command = Command::Cluster(Box::new(ClusterCommand::Aggregate {
+            kind,
+            client,
+            count: 1,
+        }));
+        self.node
+            .propose(command, self.deadline())
+            .await
+            .map_err(super::not_proposed)?;
+        Ok(())
+    }
+
     /// From its own, possibly lagging state a node refuses only what can not become true: an unknown or expired token is
     /// looked up again after a read-index barrier (DESIGN 2).
     async fn by_token(
@@ -99,6 +121,10 @@ impl Service {
             ));
         };
         for fresh in [false, true] {
+            if fresh {
+                // I3: before a stranger's token costs a question to the leader.
+                self.limits.unauthenticated().map_err(super::limited)?;
+            }
             if fresh && !self.node.barrier(self.deadline()).await {
                 return Err(ServiceError::new(
                     ErrorCode::NoLeader,

@@ -87,7 +87,7 @@ impl Service {
                 slots: None,
             });
         }
-        let Ok(_turn) = self.unsealing.try_acquire() else {
+        let Ok(turn) = self.unsealing.clone().try_acquire_owned() else {
             return Err(ServiceError::new(
                 ErrorCode::RateLimited,
                 "another passphrase is being tried; one at a time",
@@ -107,6 +107,8 @@ impl Service {
         })?;
         let context = shared_slot_context(&cluster.cluster_id);
         let root = off_runtime(move || {
+            // Held until the work is done, also when whoever asked has gone.
+            let _turn = turn;
             blobs
                 .iter()
                 .find_map(|blob| passphrase::unwrap_root(&passphrase, blob, &context).ok())
@@ -220,7 +222,25 @@ impl Service {
     /// goes on.
     pub async fn rotate_epoch(&self, caller: Caller) -> Result<EpochRotated, ServiceError> {
         self.refuse_sealed()?;
-        let number = self.node.with_view(|state| state.core.epoch) + 1;
+        let (current, left_behind) = self.node.with_view(|state| {
+            let current = state.core.epoch;
+            let left = state
+                .epochs
+                .iter()
+                .any(|(number, epoch)| *number != current && epoch.versions > 0);
+            (current, left)
+        });
+        if left_behind {
+            // An earlier rotation stopped half-way: go on with it.
+            self.admin_view(caller.clone(), AdminView::Seal, "key epochs")
+                .await?;
+            self.rewrap_all(&caller).await?;
+            self.retire_unused(&caller).await;
+            return Ok(EpochRotated {
+                epoch: u64::from(current),
+            });
+        }
+        let number = current + 1;
         let wrapped = self
             .vault
             .with_keyring(|keyring| keyring.generate_epoch(number))

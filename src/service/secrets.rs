@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jarvis_crypto::SecretBytes;
 use jarvis_domain::command::{Caller, Change, Idempotency, Target, Write};
 use jarvis_domain::limits::MAX_BATCH_WRITES;
-use jarvis_domain::name::SecretName;
+use jarvis_domain::name::{ClientId, SecretName};
 use jarvis_domain::outcome::{Outcome, Rejection, Reply, Written};
 use jarvis_domain::policy::Verb;
 use jarvis_domain::secret::{About, Deleted, SealedValue, Secret, Version};
@@ -253,34 +253,16 @@ impl Service {
         let (state, _) = self
             .view_as(caller, Target::List, "the list of secrets")
             .await?;
-        let Some(policy) = state.policy_record().map(|record| &record.policy) else {
-            return Err(unknown());
-        };
-        let admin = policy.decide_admin(&client).is_allow();
-        let limit = query.limit.unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE) as usize;
-        let prefix = query.prefix.as_deref().unwrap_or("");
-        let now = self.node.now_ms();
-        let mut secrets = Vec::new();
-        let mut next = None;
-        for (name, secret) in state.secrets.iter() {
-            let text = name.as_str();
-            let after = query.after.as_deref().is_none_or(|after| text > after);
-            let shown = !secret.versions.is_empty()
-                && (secret.deleted.is_none() || query.deleted == Some(true));
-            if !after
-                || !shown
-                || !text.starts_with(prefix)
-                || !(admin || policy.may_see(&client, text))
-            {
-                continue;
-            }
-            if secrets.len() == limit {
-                next = secrets.last().map(|last: &SecretSummary| last.name.clone());
-                break;
-            }
-            secrets.extend(summary(&state, name, secret, now));
-        }
-        Ok(SecretList { secrets, next })
+        let (query, now) = (query.clone(), self.node.now_ms());
+        // A large vault takes longer than a heartbeat may wait.
+        tokio::task::spawn_blocking(move || page(&state, &client, &query, now))
+            .await
+            .map_err(|_| {
+                ServiceError::new(
+                    ErrorCode::Internal,
+                    "listing was interrupted; nothing was changed",
+                )
+            })
     }
 
     /// The versions of one secret, without values (A9).
@@ -426,6 +408,39 @@ fn rendered(reply: &Reply, written: &Written) -> WrittenSecret {
         log_id: log_id(reply),
         audit_seq: written.audit_seq,
     }
+}
+
+/// One page of the names a client may see.
+fn page(state: &State, client: &ClientId, query: &ListQuery, now: u64) -> SecretList {
+    let (mut secrets, mut next) = (Vec::new(), None);
+    let Some(policy) = state.policy_record().map(|record| &record.policy) else {
+        return SecretList { secrets, next };
+    };
+    let admin = policy.decide_admin(client).is_allow();
+    let limit = query.limit.unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE) as usize;
+    let prefix = query.prefix.as_deref().unwrap_or("");
+    let after = query.after.as_deref().unwrap_or("");
+    for (name, secret) in state.secrets.range_from(prefix.max(after)) {
+        let text = name.as_str();
+        if !text.starts_with(prefix) {
+            if text > prefix {
+                break;
+            }
+            continue;
+        }
+        let shown = !secret.versions.is_empty()
+            && (secret.deleted.is_none() || query.deleted == Some(true));
+        if text <= after && !after.is_empty() || !shown || !(admin || policy.may_see(client, text))
+        {
+            continue;
+        }
+        if secrets.len() == limit {
+            next = secrets.last().map(|last: &SecretSummary| last.name.clone());
+            break;
+        }
+        secrets.extend(summary(state, name, secret, now));
+    }
+    SecretList { secrets, next }
 }
 
 fn summary(state: &State, name: &SecretName, secret: &Secret, now: u64) -> Option<SecretSummary> {

@@ -92,12 +92,10 @@ impl Journal {
                 .split(|byte| *byte == b'\n')
                 .filter(|line| !line.is_empty())
             {
-                let event = serde_json::from_slice(line).map_err(|error| {
-                    io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        format!("{}: {error}", path.display()),
-                    )
-                })?;
+                let Ok(event) = serde_json::from_slice(line) else {
+                    tracing::error!(path = %path.display(), "a line of the journal of stale reads is damaged and is left out");
+                    continue;
+                };
                 waiting.events.push_back((journal, event));
             }
         }
@@ -190,8 +188,12 @@ fn append(
         serde_json::to_writer(&mut lines, event).map_err(io::Error::other)?;
         lines.push(b'\n');
     }
-    file.append(&lines)?;
-    file.sync_data()?;
+    let before = file.len()?;
+    if let Err(error) = file.append(&lines).and_then(|()| file.sync_data()) {
+        // Nothing of these events was answered; half a line must not stand before the next one.
+        file.truncate(before)?;
+        return Err(error);
+    }
     waiting.file = Some(file);
     let journal = shared.journal;
     waiting
@@ -278,12 +280,7 @@ impl Service {
             u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
         });
         if age_ms > limit {
-            return Err(ServiceError::new(
-                ErrorCode::NoLeader,
-                format!(
-                    "there is no quorum, and what this node knows may be older than the {limit} ms that are allowed for {name}"
-                ),
-            ));
+            return Err(too_old(limit, &name));
         }
         self.refuse_expired(&caller, &state)?;
         let found = state
@@ -310,6 +307,14 @@ impl Service {
                 ErrorCode::AuditFull,
                 "this node's journal is full or can not be written, and nothing is shown unaudited; ask another node",
             ));
+        }
+        // Writing the event took its time: the value must still be young enough.
+        if self
+            .node
+            .staleness()
+            .is_none_or(|age| age.as_millis() > u128::from(limit))
+        {
+            return Err(too_old(limit, &name));
         }
         let Some(version) = found else {
             let rejection = jarvis_domain::outcome::Rejection::NotFound;
@@ -353,4 +358,13 @@ impl Service {
     pub fn can_serve_stale(&self) -> bool {
         !self.vault.is_sealed() && self.node.staleness().is_some() && !self.journal.is_full()
     }
+}
+
+fn too_old(limit: u64, name: &SecretName) -> ServiceError {
+    ServiceError::new(
+        ErrorCode::NoLeader,
+        format!(
+            "there is no quorum, and what this node knows may be older than the {limit} ms that are allowed for {name}"
+        ),
+    )
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jarvis_cluster::tls;
 use jarvis_crypto::tokens;
 use jarvis_domain::command::{AdminView, Caller, Change};
 use jarvis_domain::name::ClientId;
@@ -116,7 +117,7 @@ impl Service {
         let not_after = u64::try_from(not_after.unix_timestamp())
             .unwrap_or(0)
             .saturating_mul(1_000);
-        let serial = request.serial.to_ascii_lowercase().replace(':', "");
+        let serial = tls::canonical_serial(&request.serial);
         let change = Change::RevokeCertificate {
             serial: serial.clone(),
             not_after,

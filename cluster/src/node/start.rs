@@ -26,7 +26,7 @@ use crate::node::{Inner, NodeConfig};
 use crate::peers::Peers;
 use crate::proposer::{Lane, Proposer};
 use crate::raft::log_store::LogStore;
-use crate::raft::machine::{Machine, position_of};
+use crate::raft::machine::{Machine, Trail, position_of};
 use crate::raft::peer_raft::PeerRaftFactory;
 use crate::raft::snapshot::{SnapshotError, SnapshotStore};
 use crate::raft::{LogId, StoredMembership};
@@ -65,6 +65,14 @@ pub enum StartError {
     /// The log is damaged.
     #[error(transparent)]
     Wal(#[from] WalError),
+    /// The log of a node that has lived is gone.
+    #[error(
+        "{path} belongs to a node that has run before, but its log is gone. Nothing was changed. A node that lost its log may have promised what it no longer knows: it can not come back under its identity. Remove it from the cluster and join a new node with an empty folder, or restore the whole folder"
+    )]
+    LogLost {
+        /// The data directory.
+        path: PathBuf,
+    },
     /// A snapshot can not be used.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
@@ -135,7 +143,7 @@ pub(super) async fn start(
         clock,
         state.clone(),
     ));
-    let audit = Arc::new(Mutex::new(audit));
+    let audit = Trail::new(audit);
     let (image, image_thread) = match image {
         Some((image, fresh)) => {
             let (sender, thread) = image
@@ -265,6 +273,7 @@ fn open_wal(config: &NodeConfig, env: &Env) -> Result<(Wal, Recovered), StartErr
         on_fatal(format!("the write-ahead log can not be written: {error}"))
     };
     let dir = config.data_dir.join("wal");
+    refuse_lost_log(config, env, &dir)?;
     Ok(Wal::open(
         env.disk.clone(),
         &dir,
@@ -272,6 +281,30 @@ fn open_wal(config: &NodeConfig, env: &Env) -> Result<(Wal, Recovered), StartErr
         driver,
         Arc::new(fatal),
     )?)
+}
+
+/// Rule 11: the number of starts is written only after the log exists, so a node that counted one had a log.
+fn refuse_lost_log(config: &NodeConfig, env: &Env, dir: &Path) -> Result<(), StartError> {
+    let disk_error = |source| StartError::Disk {
+        path: dir.to_owned(),
+        source,
+    };
+    let has_lived = env
+        .disk
+        .exists(&config.data_dir.join("incarnation"))
+        .map_err(disk_error)?;
+    let has_log = env
+        .disk
+        .list(dir)
+        .map_err(disk_error)?
+        .iter()
+        .any(|path| path.extension().is_some_and(|e| e == "wal"));
+    if has_lived && !has_log {
+        return Err(StartError::LogLost {
+            path: config.data_dir.clone(),
+        });
+    }
+    Ok(())
 }
 
 /// Chooses what to start from (DESIGN 4).
@@ -338,7 +371,11 @@ fn from_image(
         last_applied,
         membership,
     } = loaded;
-    if last_applied < snapshot_id || check_log(config, recovered, last_applied).is_err() {
+    // Entries are applied before this node's own disk has them: after a power cut the image may be ahead of the log,
+    // and must not become the only copy.
+    let is_ahead = last_applied.is_some_and(|id| id.index() + 1 > recovered.last_index);
+    if is_ahead || last_applied < snapshot_id || check_log(config, recovered, last_applied).is_err()
+    {
         return None;
     }
     match SegmentWriter::open(
@@ -346,6 +383,10 @@ fn from_image(
         &config.audit_dir,
         Some(position_of(&state)),
     ) {
+        Ok(audit) if !audit.missing_closed().is_empty() => {
+            tracing::warn!("the trail lacks closed segments; starting from the snapshot");
+            None
+        }
         Ok(audit) => Some(Recovery {
             state,
             last_applied,

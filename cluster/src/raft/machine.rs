@@ -28,7 +28,39 @@ use crate::raft::{
 use crate::shared::{Replies, Shared, lock};
 
 /// The audit writer, shared with snapshots, retention and compression.
-pub(crate) type AuditWriter = Arc<Mutex<SegmentWriter>>;
+pub(crate) type AuditWriter = Arc<Trail>;
+
+/// The trail's writer. Apply appends under its lock, so nobody holds that while the disk syncs.
+pub(crate) struct Trail {
+    writer: Mutex<SegmentWriter>,
+    /// One sync at a time.
+    syncing: Mutex<()>,
+}
+
+impl Trail {
+    pub(crate) fn new(writer: SegmentWriter) -> AuditWriter {
+        Arc::new(Self {
+            writer: Mutex::new(writer),
+            syncing: Mutex::new(()),
+        })
+    }
+
+    /// Makes everything appended before this call durable. Blocks; never called on the runtime's thread.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        let _turn = lock(&self.syncing);
+        let job = lock(&self.writer).begin_sync()?;
+        let outcome = job.run();
+        lock(&self.writer).end_sync(&outcome);
+        outcome.map(|_| ())
+    }
+}
+
+impl std::ops::Deref for Trail {
+    type Target = Mutex<SegmentWriter>;
+    fn deref(&self) -> &Mutex<SegmentWriter> {
+        &self.writer
+    }
+}
 
 /// The replicated state machine of one node.
 pub(crate) struct Machine {
@@ -118,7 +150,9 @@ impl Machine {
             stepped: payload.stepped,
         };
         let applied = apply(&mut self.state, context, &Batch { envelope, commands });
-        self.shared.clock.observe(self.state.core.time);
+        self.shared
+            .clock
+            .observe(self.state.core.time, payload.stepped);
         let decided = (!applied.skipped).then(|| (envelope, Arc::new(applied.replies)));
         Ok((applied.lines, decided))
     }
@@ -231,7 +265,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         lock(&self.audit)
             .install(position_of(&state), &head.open_segment, Vec::new())
             .map_err(io::Error::other)?;
-        self.shared.clock.observe(state.core.time);
+        self.shared.clock.observe(state.core.time, false);
         self.trail_first_seq = state.core.trail_first_seq;
         self.state = state;
         self.last_applied = meta.last_log_id;
@@ -245,10 +279,14 @@ impl RaftStateMachine<TypeConfig> for Machine {
     async fn get_current_snapshot(
         &mut self,
     ) -> Result<Option<SnapshotOf<TypeConfig, SnapshotFile>>, io::Error> {
-        let newest = self.snapshots.newest().map_err(to_io)?;
-        Ok(newest.map(|(file, head)| Snapshot {
+        if let Some((snapshot, meta)) = self.snapshots.checked() {
+            return Ok(Some(Snapshot { meta, snapshot }));
+        }
+        let snapshots = self.snapshots.clone();
+        let newest = blocking(self.simulated, move || snapshots.newest().map_err(to_io)).await?;
+        Ok(newest.map(|(snapshot, head)| Snapshot {
             meta: head.meta(),
-            snapshot: file,
+            snapshot,
         }))
     }
 }
@@ -274,7 +312,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let meta = head.meta();
         let file = blocking(self.simulated, move || {
             // Rule 7: the trail up to this snapshot is durable before the snapshot is.
-            lock(&audit).sync()?;
+            audit.sync()?;
             snapshots.write(&head, &state).map_err(to_io)
         })
         .await?;

@@ -8,6 +8,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use jarvis_disk::{Disk, DiskFile, DiskHandle};
 use jarvis_domain::codec::{decode, encode};
@@ -16,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::raft::{LogId, SnapshotMeta, StoredMembership};
+use crate::shared::lock;
 
 const MAGIC: &[u8; 8] = b"JVSNAP01";
 /// Written and read in pieces of this size.
@@ -90,13 +93,22 @@ pub enum SnapshotError {
 pub(crate) struct SnapshotStore {
     disk: DiskHandle,
     dir: PathBuf,
+    /// The newest file that was checked, so that Raft's question for it costs nothing.
+    newest: Arc<Mutex<Option<(SnapshotFile, SnapshotMeta)>>>,
+    /// Numbers incoming files: two transfers never share one.
+    incoming: Arc<AtomicU64>,
 }
 
 impl SnapshotStore {
     /// Opens the folder; files that were cut off half-way are removed.
     pub(crate) fn open(disk: DiskHandle, dir: PathBuf) -> io::Result<Self> {
         disk.create_dir_all(&dir)?;
-        let store = Self { disk, dir };
+        let store = Self {
+            disk,
+            dir,
+            newest: Arc::default(),
+            incoming: Arc::default(),
+        };
         for path in store.disk.list(&store.dir)? {
             if path
                 .extension()
@@ -159,10 +171,8 @@ impl SnapshotStore {
 
     /// Where an incoming snapshot is collected; the caller appends and then calls [`Self::adopt`].
     pub(crate) fn incoming(&self) -> io::Result<(PathBuf, Box<dyn DiskFile>)> {
-        let part = self.dir.join("incoming.part");
-        if self.disk.exists(&part)? {
-            self.disk.remove(&part)?;
-        }
+        let number = self.incoming.fetch_add(1, Ordering::Relaxed);
+        let part = self.dir.join(format!("incoming-{number}.part"));
         let file = self.disk.create_new(&part)?;
         Ok((part, file))
     }
@@ -194,6 +204,29 @@ impl SnapshotStore {
         self.publish(&part, &path)
     }
 
+    /// Refuses a collected file that is damaged or is not the snapshot it was announced as.
+    pub(crate) fn check(&self, file: &Path, announced: &SnapshotMeta) -> Result<(), SnapshotError> {
+        verify(&*self.disk, file)?;
+        let meta = Reader::open(&*self.disk, file)?.head()?.meta();
+        if meta == *announced {
+            return Ok(());
+        }
+        let reason = "it is another snapshot than the one announced".to_owned();
+        Err(SnapshotError::Damaged {
+            path: file.to_owned(),
+            reason,
+        })
+    }
+
+    /// The newest file that was checked in this process, if it is still there.
+    pub(crate) fn checked(&self) -> Option<(SnapshotFile, SnapshotMeta)> {
+        let newest = lock(&self.newest).clone()?;
+        self.disk
+            .exists(&newest.0.path)
+            .unwrap_or(false)
+            .then_some(newest)
+    }
+
     /// The newest file that is whole.
     pub(crate) fn newest(&self) -> Result<Option<(SnapshotFile, Head)>, SnapshotError> {
         let files = self.files().map_err(|source| SnapshotError::Disk {
@@ -204,7 +237,11 @@ impl SnapshotStore {
             match verify(&*self.disk, &path)
                 .and_then(|bytes| Ok((bytes, Reader::open(&*self.disk, &path)?.head()?)))
             {
-                Ok((bytes, head)) => return Ok(Some((SnapshotFile { path, bytes }, head))),
+                Ok((bytes, head)) => {
+                    let file = SnapshotFile { path, bytes };
+                    *lock(&self.newest) = Some((file.clone(), head.meta()));
+                    return Ok(Some((file, head)));
+                }
                 Err(SnapshotError::Damaged { reason, .. }) => {
                     tracing::warn!(path = %path.display(), reason, "a snapshot file is damaged; the older one serves");
                 }
@@ -256,12 +293,26 @@ impl SnapshotStore {
             .and_then(|file| file.len())
             .map_err(disk_error)?;
         for old in self.files().map_err(disk_error)?.into_iter().skip(KEPT) {
-            self.disk.remove(&old).map_err(disk_error)?;
+            match self.disk.remove(&old) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(disk_error(error));
+                }
+                _ => {}
+            }
         }
-        Ok(SnapshotFile {
+        let file = SnapshotFile {
             path: path.to_owned(),
             bytes,
-        })
+        };
+        let meta = Reader::open(&*self.disk, path)?.head()?.meta();
+        let mut newest = lock(&self.newest);
+        if newest
+            .as_ref()
+            .is_none_or(|(_, known)| known.last_log_id <= meta.last_log_id)
+        {
+            *newest = Some((file.clone(), meta));
+        }
+        Ok(file)
     }
 }
 

@@ -1,6 +1,6 @@
 //! openraft's own storage test suite against our log store and state machine.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jarvis_audit::SegmentWriter;
@@ -13,7 +13,7 @@ use crate::clock::AgreedClock;
 use crate::env::Env;
 use crate::image::ImageSender;
 use crate::raft::log_store::LogStore;
-use crate::raft::machine::{Machine, position_of};
+use crate::raft::machine::{Machine, Trail, position_of};
 use crate::raft::snapshot::SnapshotStore;
 use crate::raft::{StoredMembership, TypeConfig};
 use crate::shared::Shared;
@@ -47,7 +47,7 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, TempDir> for Builder {
             state,
             (None, StoredMembership::default()),
             shared,
-            Arc::new(Mutex::new(audit)),
+            Trail::new(audit),
             (snapshots, ImageSender::disabled()),
             false,
         );

@@ -88,7 +88,22 @@ pub fn not_after(cert_der: &[u8]) -> Result<i64, TlsError> {
 /// # Errors
 /// [`TlsError::CertificateUnreadable`].
 pub fn serial(cert_der: &[u8]) -> Result<String, TlsError> {
-    Ok(hex::encode(parse(cert_der)?.raw_serial()))
+    Ok(canonical_serial(&hex::encode(
+        parse(cert_der)?.raw_serial(),
+    )))
+}
+
+/// A serial number in the one form that revocation compares: lower-case hex without colons or leading zeros, so that
+/// what `openssl x509 -serial` prints names the certificate.
+#[must_use]
+pub fn canonical_serial(text: &str) -> String {
+    let digits = text.to_ascii_lowercase().replace(':', "");
+    let significant = digits.trim_start_matches('0');
+    if significant.is_empty() {
+        "0".to_owned()
+    } else {
+        significant.to_owned()
+    }
 }
 
 /// The certificate as PEM text.

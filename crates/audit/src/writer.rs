@@ -134,24 +134,47 @@ impl SegmentWriter {
     /// # Errors
     /// The disk's failure. After a failed fdatasync the writer is broken: the process must end (rule 6).
     pub fn sync(&mut self) -> io::Result<()> {
+        let outcome = self.begin_sync()?.run();
+        self.end_sync(&outcome);
+        outcome.map(|_| ())
+    }
+
+    /// Takes out what one sync covers, so that it can run while lines are appended. One at a time; every job must be
+    /// run and handed to [`Self::end_sync`].
+    ///
+    /// # Errors
+    /// When the writer is broken, or the open segment can not be opened once more.
+    pub fn begin_sync(&mut self) -> io::Result<SyncJob> {
         self.refuse_if_broken()?;
-        if let Err(error) = self.sync_segments() {
-            self.broken = true;
-            return Err(error);
-        }
-        let Some(head) = self.head else {
-            return Ok(());
+        let open = if self.open_dirty {
+            Some(self.open.reopen()?)
+        } else {
+            None
         };
-        let now = HeadFile {
+        let bytes = self.position.open_bytes;
+        let now = self.head.map(|head| HeadFile {
             seq: self.last_seq,
             head,
-            bytes: self.position.open_bytes,
-        };
-        if self.recorded != Some(now) {
-            now.write(&*self.disk, &self.dir)?;
-            self.recorded = Some(now);
+            bytes,
+        });
+        self.open_dirty = false;
+        Ok(SyncJob {
+            disk: self.disk.clone(),
+            dir: self.dir.clone(),
+            closed: std::mem::take(&mut self.unsynced),
+            open,
+            dir_dirty: std::mem::take(&mut self.dir_dirty),
+            head: now.filter(|now| self.recorded != Some(*now)),
+        })
+    }
+
+    /// Takes note of what came of a job.
+    pub fn end_sync(&mut self, outcome: &io::Result<Synced>) {
+        match outcome {
+            Ok(Synced(Some(head))) => self.recorded = Some(*head),
+            Ok(Synced(None)) => {}
+            Err(_) => self.broken = true,
         }
-        Ok(())
     }
 
     /// Where the trail stands. Durable only if nothing was appended since the last [`Self::sync`].
@@ -299,34 +322,50 @@ impl SegmentWriter {
         }
         error
     }
+}
 
-    fn sync_segments(&mut self) -> io::Result<()> {
-        for segment in &self.unsynced {
+/// What one sync covers.
+#[derive(Debug)]
+pub struct SyncJob {
+    disk: DiskHandle,
+    dir: PathBuf,
+    closed: Vec<ClosedSegment>,
+    open: Option<Box<dyn DiskFile>>,
+    dir_dirty: bool,
+    head: Option<HeadFile>,
+}
+
+/// A sync that succeeded.
+#[derive(Debug)]
+pub struct Synced(Option<HeadFile>);
+
+impl SyncJob {
+    /// Syncs; blocks for as long as the disk takes.
+    ///
+    /// # Errors
+    /// The disk's failure.
+    pub fn run(mut self) -> io::Result<Synced> {
+        for segment in &self.closed {
             self.sync_closed(&SegmentName::of(segment))?;
         }
-        if self.open_dirty {
-            self.open.sync_data()?;
+        if let Some(open) = &mut self.open {
+            open.sync_data()?;
         }
         if self.dir_dirty {
             self.disk.sync_dir(&self.dir)?;
         }
-        self.unsynced.clear();
-        self.open_dirty = false;
-        self.dir_dirty = false;
-        Ok(())
+        if let Some(head) = &self.head {
+            head.write(&*self.disk, &self.dir)?;
+        }
+        Ok(Synced(self.head))
     }
 
     fn sync_closed(&self, name: &SegmentName) -> io::Result<()> {
         match self.disk.open(&self.dir.join(name.plain())) {
             Ok(mut file) => file.sync_data(),
-            // Compressed meanwhile: that form was synced before the plain one was removed.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if self.disk.exists(&self.dir.join(name.compressed()))? {
-                    Ok(())
-                } else {
-                    Err(error)
-                }
-            }
+            // Compressed meanwhile: that form was synced before the plain one was removed. Retired meanwhile: nothing
+            // is left to sync.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -25,6 +25,9 @@ mod due;
 mod mutate;
 mod secrets;
 
+/// Entries stamped within this time after a step tell of the same step.
+const STEP_REPEAT: Millis = 10_000;
+
 /// The entry around a batch: what the leader and Raft added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryContext {
@@ -137,7 +140,10 @@ pub fn apply(state: &mut State, entry: EntryContext, batch: &Batch) -> Applied {
         lines,
     };
     let before = txn.state.core.trail.seq;
-    if entry.stepped {
+    // Said by every entry until one is applied: the first one counts.
+    let is_told =
+        txn.state.core.hold_destruction_until > now.saturating_add(DESTRUCTION_HOLD - STEP_REPEAT);
+    if entry.stepped && !is_told {
         txn.state.core.hold_destruction_until = now.saturating_add(DESTRUCTION_HOLD);
         txn.line("clock.step", "ok").end();
     }

@@ -1,5 +1,6 @@
 //! Names: of secrets (A14) and of clients (A8). Parsed once into types that can not be wrong.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -103,6 +104,13 @@ fn check_length(text: &str, limit: usize) -> Result<(), NameError> {
 
 const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')
+}
+
+impl Borrow<str> for SecretName {
+    /// Orders as its text does.
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }
 
 macro_rules! text_type {

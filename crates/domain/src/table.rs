@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -91,8 +92,13 @@ where
     }
 
     /// Records from `start` on, in key order.
-    pub fn range_from(&self, start: &K) -> impl Iterator<Item = (&K, &Arc<V>)> {
-        self.map.range(start.clone()..)
+    pub fn range_from<Q>(&self, start: &Q) -> impl Iterator<Item = (&K, &Arc<V>)>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        self.map
+            .range::<_, Q>((Bound::Included(start), Bound::Unbounded))
     }
 
     pub(crate) fn put(&mut self, tracker: &mut Tracker, key: K, value: V) {

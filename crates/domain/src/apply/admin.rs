@@ -167,6 +167,11 @@ fn revoke_certificate(
     if serial.is_empty() || serial.len() > MAX_ID_BYTES || !hexadecimal {
         return Err(invalid("a serial number is lower-case hex"));
     }
+    if not_after <= txn.now {
+        return Err(invalid(
+            "this certificate has ended already: check not_after",
+        ));
+    }
     if txn.state.revoked.len() >= MAX_ADMIN_RECORDS {
         return Err(invalid("too many revoked certificates"));
     }
