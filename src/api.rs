@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::limits::Limits;
-use crate::metrics::Metrics;
+use crate::metrics::{Certificate, Metrics};
 use crate::service::{Service, ServiceError};
 
 mod audit;
@@ -39,6 +39,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// What is refused before it costs anything.
     pub limits: Arc<Limits>,
+    /// When certificates of this node end, s since the Unix epoch.
+    pub certificates: Arc<Vec<(Certificate, i64)>>,
     /// Monotonic time of the start.
     pub started: std::time::Duration,
 }

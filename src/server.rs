@@ -13,7 +13,7 @@ use std::time::Duration;
 use jarvis_cluster::env::Env;
 use jarvis_cluster::network::Security;
 use jarvis_cluster::raft::RaftTiming;
-use jarvis_cluster::tls::PeerTls;
+use jarvis_cluster::tls::{self, PeerTls};
 use jarvis_cluster::{Node, NodeConfig, StartError};
 use jarvis_domain::command::{Caller, Change, ClusterCommand, Command, Mutation};
 use jarvis_domain::name::ClientId;
@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use crate::api::{self, App};
 use crate::config::{Config, file_modes};
 use crate::limits::Limits;
-use crate::metrics::Metrics;
+use crate::metrics::{Certificate, Metrics};
 use crate::service::{Desk, Service, Vault};
 use crate::setup::{self, Files, First, Identity, SetupError};
 
@@ -124,6 +124,7 @@ async fn serve(config: Config, exit_with_stdin: bool) -> Result<(), ServerError>
         limits.clone(),
     )));
 
+    let certificates = Arc::new(certificates(&config, &files));
     let first = files.first()?;
     tokio::spawn(settle(node.clone(), vault, config.clone(), files, first));
     tokio::spawn(tell_aggregates(node.clone(), limits.clone()));
@@ -132,6 +133,7 @@ async fn serve(config: Config, exit_with_stdin: bool) -> Result<(), ServerError>
         service,
         metrics,
         limits,
+        certificates,
         started,
     });
     let (stop, stopping) = watch::channel(false);
@@ -234,6 +236,31 @@ fn node_config(
             std::process::exit(70);
         }),
     })
+}
+
+/// When the certificates of this node end, for the metric that warns early.
+fn certificates(config: &Config, files: &Files) -> Vec<(Certificate, i64)> {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    let ends = |der: &[u8]| tls::not_after(der).ok();
+    let mut found = Vec::new();
+    for (which, name) in [
+        (Certificate::Peer, "peer.crt.der"),
+        (Certificate::Ca, "ca.crt.der"),
+    ] {
+        let end = files.read(name).ok().and_then(|der| ends(&der));
+        found.extend(end.map(|end| (which, end)));
+    }
+    let api = config
+        .tls
+        .api
+        .as_ref()
+        .and_then(|api| CertificateDer::from_pem_file(&api.cert_path).ok());
+    found.extend(
+        api.and_then(|der| ends(&der))
+            .map(|end| (Certificate::Api, end)),
+    );
+    found
 }
 
 /// One process per data directory.

@@ -34,6 +34,9 @@ mod tokens;
 mod trail;
 mod vault;
 
+/// Bytes that wipe themselves and never print.
+pub use jarvis_crypto::SecretBytes;
+
 pub use desk::Desk;
 pub use identity::{ClientCertificate, Presented};
 pub use seal::unseal_with_key_file;
@@ -169,7 +172,7 @@ impl Service {
         what: &str,
     ) -> Result<(State, Reply), ServiceError> {
         let client = caller.client.to_string();
-        let reply = self.access(caller, target, what).await?;
+        let reply = self.access(caller, target).await?;
         match reply.outcome {
             Outcome::View(ref state) => Ok(((**state).clone(), reply.clone())),
             Outcome::Rejected(rejection) => Err(refused(rejection, &client, what)),
@@ -177,23 +180,23 @@ impl Service {
         }
     }
 
-    async fn access(
-        &self,
-        caller: Caller,
-        target: Target,
-        what: &str,
-    ) -> Result<Reply, ServiceError> {
+    async fn access(&self, caller: Caller, target: Target) -> Result<Reply, ServiceError> {
         self.refuse_unaudited()?;
         if let Target::Value { name, .. } | Target::Versions { name } = &target {
-            self.foresee(&caller, Verb::Read, name.as_str())?;
-        } else if matches!(target, Target::Admin(_)) {
-            self.foresee(&caller, Verb::Admin, what)?;
+            self.foresee(&caller, Verb::Read, std::iter::once(name.as_str()))?;
+        } else if target == Target::List {
+            self.foresee(&caller, Verb::List, std::iter::empty())?;
+        } else {
+            self.foresee(&caller, Verb::Admin, std::iter::empty())?;
         }
+        let asked = self.node.monotonic();
         let reply = self
             .node
             .access(Access { caller, target }, self.deadline())
             .await
             .map_err(not_proposed)?;
+        self.metrics
+            .committed(self.node.monotonic().saturating_sub(asked));
         self.count(&reply.outcome);
         Ok(reply)
     }
@@ -221,9 +224,9 @@ impl Service {
             Change::Delete { name, .. }
             | Change::Undelete { name }
             | Change::Destroy { name, .. } => {
-                self.foresee(&caller, Verb::Delete, name.as_str())?;
+                self.foresee(&caller, Verb::Delete, std::iter::once(name.as_str()))?;
             }
-            _ => self.foresee(&caller, Verb::Admin, what)?,
+            _ => self.foresee(&caller, Verb::Admin, std::iter::empty())?,
         }
         let command = Command::Mutate(Mutation {
             caller,
@@ -243,12 +246,20 @@ impl Service {
     }
 
     /// I3: a client that keeps asking for what this node knows to be denied is slowed before it reaches the log. The
-    /// decision itself is apply's: a lagging node lets a request pass.
-    fn foresee(&self, caller: &Caller, verb: Verb, name: &str) -> Result<(), ServiceError> {
+    /// decision itself is apply's: a lagging node lets a request pass. A request counts once, however many names it has.
+    fn foresee<'a>(
+        &self,
+        caller: &Caller,
+        verb: Verb,
+        mut names: impl Iterator<Item = &'a str>,
+    ) -> Result<(), ServiceError> {
         let denied = self.node.with_view(|state| {
             state.policy_record().is_some_and(|record| match verb {
                 Verb::Admin => !record.policy.decide_admin(&caller.client).is_allow(),
-                verb => !record.policy.decide(&caller.client, verb, name).is_allow(),
+                Verb::List => !record.policy.clients.contains_key(caller.client.as_str()),
+                verb => {
+                    names.any(|name| !record.policy.decide(&caller.client, verb, name).is_allow())
+                }
             })
         });
         if denied && caller.credential != Credential::System {

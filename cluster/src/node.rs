@@ -298,6 +298,19 @@ impl Node {
         committed.saturating_sub(metrics.last_applied.map_or(0, |id| id.index()))
     }
 
+    /// On the leader: log entries each other member has not confirmed yet.
+    #[must_use]
+    pub fn replication_lags(&self) -> Vec<(NodeId, u64)> {
+        let metrics = metrics(&self.inner.raft);
+        let last = metrics.last_log_index.unwrap_or(0);
+        let behind = |matched: Option<u64>| last.saturating_sub(matched.unwrap_or(0));
+        let replication = metrics.replication.unwrap_or_default().into_iter();
+        replication
+            .filter(|(id, _)| *id != metrics.id)
+            .map(|(id, matched)| (id, behind(matched.map(|id| id.index()))))
+            .collect()
+    }
+
     /// Every member, asked now.
     pub async fn members(&self) -> Vec<MemberStatus> {
         let (members, voters) = self.with_view(|state| {

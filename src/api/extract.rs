@@ -9,7 +9,6 @@ use axum::http::header::{AUTHORIZATION, FORWARDED, HOST, ORIGIN, VIA};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use http_body_util::BodyExt;
-use jarvis_crypto::SecretBytes;
 use jarvis_domain::command::Caller;
 use jarvis_domain::name::SecretName;
 use jarvis_wire::error::ErrorCode;
@@ -19,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::api::layers::{PermitSlot, RequestId};
 use crate::api::{ApiError, App};
-use crate::service::{ClientCertificate, Presented, limited};
+use crate::service::{ClientCertificate, Presented, SecretBytes, limited};
 
 /// A whole body must arrive within this time: a value of 1 MiB over a slow line does.
 const BODY_DEADLINE: Duration = Duration::from_secs(20);

@@ -43,7 +43,10 @@ pub(super) async fn readyz(State(app): State<App>, Query(query): Query<ReadyQuer
     } else {
         vec![
             ("unsealed", !service.is_sealed()),
-            ("leader", node.leader().is_some()),
+            (
+                "leader",
+                node.leader().is_some() && age.is_some_and(|age| age < FRESH_MS),
+            ),
             ("fresh", age.is_some_and(|age| age < FRESH_MS)),
         ]
     };
@@ -98,6 +101,11 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
         last_log: probe.last_log,
         applied: probe.applied,
     });
+    metrics.set_peer_lags(&node.replication_lags());
+    let now_s = i64::try_from(node.now_ms() / 1_000).unwrap_or(i64::MAX);
+    for (which, ends_s) in &*app.certificates {
+        metrics.set_certificate_expiry(*which, Some(ends_s.saturating_sub(now_s)));
+    }
     let stats = node.wal().stats();
     let micros = std::time::Duration::from_micros;
     metrics.set_fsync(

@@ -2,13 +2,13 @@
 
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, Request, State};
-use jarvis_crypto::SecretBytes;
 use jarvis_wire::error::ErrorCode;
 use jarvis_wire::seal::{AddSlot, EpochRotated, SealStatus, SlotAdded, SlotRemoved, Unseal};
 
 use crate::api::extract::{self, Asked, asked};
 use crate::api::secrets::SMALL_BODY_BYTES;
 use crate::api::{ApiError, App};
+use crate::service::SecretBytes;
 
 /// Whether this node is sealed; with an administrator's credential also the slots.
 #[utoipa::path(get, path = "/sys/seal", responses((status = 200, body = SealStatus)))]

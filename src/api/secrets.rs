@@ -6,7 +6,6 @@ use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use jarvis_crypto::SecretBytes;
 use jarvis_domain::secret::About;
 use jarvis_domain::time::rfc3339;
 use jarvis_wire::INDEX_HEADER;
@@ -19,7 +18,7 @@ use jarvis_wire::text::SecretText;
 
 use crate::api::extract::{self, Asked, asked};
 use crate::api::{ApiError, App};
-use crate::service::{GotSecret, NewSecret};
+use crate::service::{GotSecret, NewSecret, SecretBytes};
 
 /// Bodies that hold no value: names and numbers.
 pub(super) const SMALL_BODY_BYTES: u64 = 64 * 1024;

@@ -77,7 +77,7 @@ pub enum ConfigError {
     #[error(
         "{shown} is the vault of the old daemon, which this version does not read. Nothing was changed. \
          Put it aside, start, and load its secrets again from their environment file:\n  \
-         mv {shown} {shown}.old\n  scripts/migrate-env-secrets.sh FILE.env",
+         mv {shown} {shown}.old\n  jarvis-secrets import FILE.env",
         shown = .path.display()
     )]
     OldVault {

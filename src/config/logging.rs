@@ -5,7 +5,7 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use super::error::{BadValue, ConfigError};
 use super::reader::{Environment, Table};
 
-const DEFAULT_LEVEL: &str = "info,openraft=warn";
+const DEFAULT_LEVEL: &str = "info,openraft=error";
 const LEGAL: &str =
     "a level (error, warn, info, debug, trace, off) or directives like \"info,openraft=warn\"";
 

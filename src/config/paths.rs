@@ -155,10 +155,7 @@ mod tests {
         std::fs::write(folder.path().join("vault.json"), "{}").unwrap();
         let message = paths.refuse_old_files().unwrap_err().to_string();
         assert!(message.contains("vault.json"), "{message}");
-        assert!(
-            message.contains("scripts/migrate-env-secrets.sh"),
-            "{message}"
-        );
+        assert!(message.contains("jarvis-secrets import"), "{message}");
     }
 
     #[test]

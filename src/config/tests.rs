@@ -318,7 +318,7 @@ fn f5_rust_log_wins_over_the_level() {
     assert_eq!(config(file).logging.filter, "warn");
     let loaded = with("RUST_LOG", "info,openraft=error", file).unwrap();
     assert_eq!(loaded.config.logging.filter, "info,openraft=error");
-    config("[logging]\nlevel = \"info,jarvis_cluster=debug\"\n");
+    config("[logging]\nlevel = \"info,openraft=debug\"\n");
 }
 
 #[test]

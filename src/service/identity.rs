@@ -1,7 +1,7 @@
 //! Who asks (I1, I2). Policy is decided in apply only; here a request gets its caller, or 401.
 
 use jarvis_crypto::tokens;
-use jarvis_domain::command::{Caller, ClusterCommand, Command};
+use jarvis_domain::command::{Access, Caller, Target};
 use jarvis_domain::name::ClientId;
 use jarvis_domain::token::Credential;
 use jarvis_wire::error::ErrorCode;
@@ -64,18 +64,23 @@ impl Service {
                 _ => return Err(no_credential(header.is_some())),
             },
         };
-        if header.is_some_and(|header| header != client) {
-            self.tell_contradiction(&client).await?;
+        if header.is_none() && self.config.security.require_client_id_header {
             return Err(ServiceError::new(
-                ErrorCode::NotAuthorized,
-                format!(
-                    "the header X-Jarvis-Client names another client than the credential of {client}"
-                ),
+                ErrorCode::Unauthenticated,
+                "this node wants the header X-Jarvis-Client beside the credential (require_client_id_header)",
             ));
         }
-        if self.config.security.require_client_id_header && matches!(credential, Credential::System)
-        {
-            return Err(no_credential(false));
+        if header.is_some_and(|header| header != client) {
+            let message = format!(
+                "the header X-Jarvis-Client names another client than the credential of {client}"
+            );
+            self.tell_contradiction(Caller {
+                client,
+                credential,
+                request_id,
+            })
+            .await?;
+            return Err(ServiceError::new(ErrorCode::NotAuthorized, message));
         }
         Ok(Caller {
             client,
@@ -85,21 +90,15 @@ impl Service {
     }
 
     /// C3: also this refusal leaves its event.
-    async fn tell_contradiction(&self, client: &ClientId) -> Result<(), ServiceError> {
+    async fn tell_contradiction(&self, caller: Caller) -> Result<(), ServiceError> {
         self.limits
-            .forbidden(client.as_str())
+            .forbidden(caller.client.as_str())
             .map_err(super::limited)?;
-        let (kind, client) = (
-            "header_contradicts_credential".to_owned(),
-            Some(client.clone()),
-        );
-        let command = Command::Cluster(Box::new(ClusterCommand::Aggregate {
-            kind,
-            client,
-            count: 1,
-        }));
+        let target = Target::Refused {
+            reason: "header_contradicts_credential".to_owned(),
+        };
         self.node
-            .propose(command, self.deadline())
+            .access(Access { caller, target }, self.deadline())
             .await
             .map_err(super::not_proposed)?;
         Ok(())
@@ -166,7 +165,7 @@ fn by_certificate(certificate: ClientCertificate) -> Result<(ClientId, Credentia
 
 fn no_credential(has_header: bool) -> ServiceError {
     let message = if has_header {
-        "the header X-Jarvis-Client alone proves nothing here: send a bearer token or a client certificate"
+        "the header X-Jarvis-Client alone proves nothing here: send a bearer token or a client certificate (on a development node it is believed at http://127.0.0.1, not at localhost, and never behind a proxy)"
     } else {
         "no credential: send `Authorization: Bearer jv1.…` or use a client certificate"
     };

@@ -70,7 +70,7 @@ impl Service {
             name: name.clone(),
             version,
         };
-        let reply = self.access(caller, target, name.as_str()).await?;
+        let reply = self.access(caller, target).await?;
         match reply.outcome {
             Outcome::Value { version, .. } => self.open(name, version, reply.log.index, None),
             Outcome::Rejected(rejection) => {
@@ -145,9 +145,11 @@ impl Service {
                 ),
             ));
         }
-        for secret in &secrets {
-            self.foresee(&caller, Verb::Write, secret.name.as_str())?;
-        }
+        self.foresee(
+            &caller,
+            Verb::Write,
+            secrets.iter().map(|secret| secret.name.as_str()),
+        )?;
         let what = match &secrets[..] {
             [one] => one.name.to_string(),
             many => format!("one of {} secrets", many.len()),

@@ -302,7 +302,7 @@ fn free_ports() -> u16 {
     eventually("ports are free", || {
         let block = (own + NEXT.fetch_add(1, Ordering::Relaxed) % PORT_BLOCKS) % PORT_BLOCKS;
         let first = FIRST_PORT + block * PORTS_PER_BLOCK;
-        let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
         (first..first + NODES)
             .all(|port| is_free(port) && is_free(port + PEER_OFFSET))
             .then_some(first)
@@ -316,8 +316,5 @@ fn terminate(child: &Child) {
 }
 
 fn text(value: &Value) -> String {
-    value
-        .as_str()
-        .expect("dev.json has a text here")
-        .to_owned()
+    value.as_str().expect("dev.json has a text here").to_owned()
 }

@@ -54,20 +54,18 @@ pub(crate) fn open_audit(node: &Node) -> PathBuf {
     node.audit_dir().join("audit.jsonl")
 }
 
-/// Everything that a refused start must leave as it is: log, snapshots and trail, byte for byte. Temporary files may go.
+/// The log, byte for byte.
+pub(crate) fn log_evidence(node: &Node) -> BTreeMap<PathBuf, Vec<u8>> {
+    contents(segments(node))
+}
+
+/// The snapshots and the trail, byte for byte; temporary files may go.
 pub(crate) fn evidence(node: &Node) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut paths = segments(node);
-    paths.extend(snapshots(node));
+    let mut paths = snapshots(node);
     for ending in ["jsonl", "gz", "head"] {
         paths.extend(with_ending(&node.audit_dir(), ending));
     }
-    paths
-        .into_iter()
-        .map(|path| {
-            let bytes = fs::read(&path).unwrap();
-            (path, bytes)
-        })
-        .collect()
+    contents(paths)
 }
 
 /// Flips one bit of the byte there.
@@ -117,6 +115,14 @@ pub(crate) fn last_group(segment: &[u8]) -> (usize, bool) {
         at += FRAME_HEADER_BYTES + usize::try_from(u32::from_le_bytes(length)).unwrap();
     }
     (start, has_promise)
+}
+
+fn contents(paths: Vec<PathBuf>) -> BTreeMap<PathBuf, Vec<u8>> {
+    let read = |path: PathBuf| {
+        let bytes = fs::read(&path).unwrap();
+        (path, bytes)
+    };
+    paths.into_iter().map(read).collect()
 }
 
 fn with_ending(dir: &Path, ending: &str) -> Vec<PathBuf> {

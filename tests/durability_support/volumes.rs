@@ -52,7 +52,7 @@ impl MemoryDisk {
         fs::create_dir(&at).map_err(|error| error.to_string())?;
         let options = format!("size={mebibytes}m,mode=700");
         tool("mount")
-            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .args(["-t", "tmpfs", "-o", options.as_str(), "tmpfs"])
             .arg(&at)
             .run()?;
         Ok(Self { at })
@@ -144,6 +144,8 @@ impl Volume {
     pub(crate) fn take_over(&mut self, folder: &Path, staging: &Path) -> Result<(), String> {
         fs::create_dir(staging).map_err(|error| error.to_string())?;
         self.mount(staging)?;
+        // It would be the one thing in the folder that is not the node's.
+        fs::remove_dir(staging.join("lost+found")).map_err(|error| error.to_string())?;
         tool("cp")
             .arg("-a")
             .arg(folder.join("."))

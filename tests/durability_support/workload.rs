@@ -160,13 +160,7 @@ impl Drop for Writers {
     }
 }
 
-fn write(
-    writer: u64,
-    endpoints: &[Endpoint],
-    pause: Duration,
-    ledger: &Ledger,
-    stop: &AtomicBool,
-) {
+fn write(writer: u64, endpoints: &[Endpoint], pause: Duration, ledger: &Ledger, stop: &AtomicBool) {
     for (turn, endpoint) in (0..).zip(endpoints.iter().cycle()) {
         if stop.load(Ordering::Relaxed) {
             return;

@@ -91,6 +91,7 @@ pub(crate) struct Cluster {
     dev: Child,
     /// As it was when the cluster became ready; only the process ids change.
     handle: Handle,
+    environment: Vec<(&'static str, &'static str)>,
     /// Nodes that the test started itself, in the order of the handle.
     servers: Mutex<Vec<Option<Child>>>,
 }
@@ -135,6 +136,7 @@ impl Cluster {
                 root_token: String::new(),
                 nodes: Vec::new(),
             },
+            environment: options.environment.clone(),
             servers: Mutex::new((0..options.nodes).map(|_| None).collect()),
             folder,
         };
@@ -224,17 +226,18 @@ impl Cluster {
             .flatten()
             .collect();
         children.push(&mut self.dev);
-        for child in children {
-            let pid = child.id();
+        for child in &mut children {
             if child.try_wait().expect("a child can be asked").is_none() {
-                signal(i32::try_from(pid).expect("a process id"), Signal::TERM)
-                    .expect("a child takes a signal");
+                let pid = i32::try_from(child.id()).expect("a process id");
+                signal(pid, Signal::TERM).expect("a child takes a signal");
             }
-            let what = format!("process {pid} ends after SIGTERM");
+        }
+        for child in children {
+            let what = format!("process {} ends after SIGTERM", child.id());
             let status = wait_until(&what, END_LIMIT, || {
                 child.try_wait().expect("a child can be asked")
             });
-            assert!(status.success(), "process {pid}: {status}");
+            assert!(status.success(), "process {}: {status}", child.id());
         }
     }
 

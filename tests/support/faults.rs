@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
-use super::super::process::{command_line, signal, without_settings};
+use super::super::process::{command_line, is_gone, signal, without_settings};
 use super::super::wait::wait_until;
 use super::{Cluster, RECOVERY_LIMIT, read_handle};
 
@@ -22,12 +22,15 @@ impl Cluster {
         handle.nodes[index].pid
     }
 
-    /// `kill -9`; answers the process id that was.
+    /// `kill -9`, and a look that it is done; answers the process id that was.
     pub(crate) fn kill(&self, index: usize) -> i32 {
         let pid = self.hit(index, Signal::KILL);
         if let Some(mut server) = self.servers()[index].take() {
             server.wait().expect("a killed process is gone");
         }
+        wait_until("a killed process is gone", RECOVERY_LIMIT, || {
+            is_gone(pid).then_some(())
+        });
         pid
     }
 
@@ -69,6 +72,7 @@ impl Cluster {
             .arg("server")
             .arg("--config")
             .arg(&node.config)
+            .envs(self.environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the node's log"))
             .stderr(log);

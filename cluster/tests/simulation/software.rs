@@ -202,7 +202,9 @@ fn outcome_of(reply: Result<Reply, ProposeError>) -> Result<Outcome, String> {
             Decided::Rejected(Rejection::NotFound) => Ok(Outcome::Absent),
             other => Err(format!("{other:?}")),
         },
-        Err(ProposeError::NoLeader | ProposeError::Busy | ProposeError::TooLarge) => Ok(Outcome::Failed),
+        Err(ProposeError::NoLeader | ProposeError::Busy | ProposeError::TooLarge) => {
+            Ok(Outcome::Failed)
+        }
         Err(ProposeError::UnknownOutcome | ProposeError::Shutdown) => Ok(Outcome::Unknown),
     }
 }

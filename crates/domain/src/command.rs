@@ -84,6 +84,11 @@ pub enum Target {
     List,
     /// Something only administrators may see; the word stands in the trail.
     Admin(AdminView),
+    /// Nothing: the node refused the request itself, and tells the trail so (C3).
+    Refused {
+        /// Why, one word.
+        reason: String,
+    },
 }
 
 /// What administrators look at.

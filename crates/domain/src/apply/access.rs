@@ -6,6 +6,9 @@ use crate::name::SecretName;
 use crate::outcome::{Outcome, Rejection, Reply};
 use crate::policy::{Decision, DenyReason, Verb};
 
+/// Longest reason of a node's own refusal, bytes.
+const MAX_REASON_BYTES: usize = 64;
+
 pub(super) fn decide(txn: &mut Txn<'_>, access: &Access) -> Reply {
     let caller = &access.caller;
     let outcome = match &access.target {
@@ -13,6 +16,7 @@ pub(super) fn decide(txn: &mut Txn<'_>, access: &Access) -> Reply {
         Target::Versions { name } => versions(txn, caller, name),
         Target::List => list(txn, caller),
         Target::Admin(view) => admin(txn, caller, view.event()),
+        Target::Refused { reason } => refused(txn, caller, reason),
     };
     txn.reply(outcome)
 }
@@ -108,6 +112,18 @@ fn admin(txn: &mut Txn<'_>, caller: &Caller, event: &str) -> Outcome {
     }
     txn.caller_line(event, "allow", caller).end();
     view(txn)
+}
+
+/// A refusal by the node: the event, and the refusal again.
+fn refused(txn: &mut Txn<'_>, caller: &Caller, reason: &str) -> Outcome {
+    let reason = &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)];
+    txn.caller_line("request.refused", "deny", caller)
+        .text("reason", reason)
+        .end();
+    Outcome::Rejected(Rejection::NotAuthorized {
+        target: String::new(),
+        reason: reason.to_owned(),
+    })
 }
 
 fn view(txn: &Txn<'_>) -> Outcome {

@@ -324,6 +324,11 @@ fn passing_time(log: &mut Log) {
     };
     log.say([(change_of(under_two), "written")]);
     log.say([(admin(AdminView::Debug), "view")]);
+    let reason = "header_contradicts_credential".to_owned();
+    log.say([(
+        access_by(caller("admin"), Target::Refused { reason }),
+        "not_authorized",
+    )]);
 }
 
 fn change_of(write: Write) -> Command {

@@ -147,7 +147,8 @@ impl Model {
     pub(super) fn pass_time(&mut self, stamp: u64, stepped: bool) {
         self.now = self.now.max(stamp);
         let now = self.now;
-        if stepped {
+        // A step is said by every entry until one is applied: within ten seconds it is the same one.
+        if stepped && self.hold_until <= now + HOLD_MS - 10_000 {
             self.hold_until = now + HOLD_MS;
             self.seq += 1;
         }

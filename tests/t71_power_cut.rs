@@ -1,0 +1,173 @@
+//! Power cuts: of one node, and of all three at once, while clients write. Everything acknowledged is there afterwards,
+//! the trails verify and are the same bytes, and no head that was ever told is gone (C7, X4; rules 6 and 7).
+//!
+//! ```text
+//!   <loop device 1>  /cluster/n1, n2      <loop device 2>  /cluster/n3
+//!   one node:   device 2 is cut; its node ends by itself; the others go on; remount, start, check
+//!   all nodes:  both devices are cut right after an acknowledgement; remount, start, check
+//! ```
+//! Snapshots are made as often as possible, so that cuts fall between the trail's sync, the snapshot file and the purge.
+//! `JARVIS_POWER_CUTS` says how many cuts of each kind are made.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test that can not go on has failed; it watches real processes by the real clock"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+#[path = "durability_support/checks.rs"]
+mod checks;
+#[path = "durability_support/cluster.rs"]
+mod cluster;
+#[path = "durability_support/files.rs"]
+mod files;
+#[path = "durability_support/http.rs"]
+mod http;
+#[path = "durability_support/volumes.rs"]
+mod volumes;
+#[path = "durability_support/workload.rs"]
+mod workload;
+
+use checks::Heads;
+use cluster::Cluster;
+use volumes::{Volume, cut_power};
+use workload::{Ledger, Writers};
+
+/// The node with a disk of its own.
+const ALONE: usize = 2;
+/// Cuts of each kind, unless the environment says otherwise.
+const DEFAULT_CUTS: usize = 5;
+/// Far more than the story writes; the files are sparse.
+const VOLUME_MEBIBYTES: u64 = 512;
+
+/// Acknowledged writes before a cut: between once and some times a round of snapshots, and never in step with it.
+const WRITES_BEFORE_CUT: usize = 60;
+const MORE_WRITES_PER_CUT: usize = 37;
+/// Acknowledged writes while one node is gone.
+const WRITES_WITHOUT_IT: usize = 30;
+
+#[test]
+#[ignore = "needs root: run by .ci/run"]
+fn t71_what_was_acknowledged_survives_power_cuts() {
+    let mut rig = match Rig::build() {
+        Ok(rig) => rig,
+        Err(reason) => {
+            eprintln!("!!! SKIPPED: power cuts were NOT tested: {reason}");
+            return;
+        }
+    };
+    let cuts = cuts();
+    let ledger = Arc::new(Ledger::default());
+    let mut heads = Heads::new();
+    rig.cluster.start();
+    for cut in 0..cuts {
+        eprintln!("--- power cut {} of {cuts} of one node", cut + 1);
+        rig.cut_one(cut, &ledger);
+        checks::nothing_is_lost(&rig.cluster, &ledger, &mut heads);
+    }
+    for cut in 0..cuts {
+        eprintln!("--- power cut {} of {cuts} of all nodes", cut + 1);
+        rig.cut_all(cut, &ledger);
+        checks::nothing_is_lost(&rig.cluster, &ledger, &mut heads);
+    }
+    for node in &rig.cluster.nodes {
+        // Otherwise no cut could have fallen between snapshot and purge.
+        assert!(
+            files::first_sequence(node) > 1 && files::snapshots(node).len() == 2,
+            "{} purged nothing",
+            node.name
+        );
+    }
+    rig.cluster.stop();
+    eprintln!(
+        "--- {} acknowledged writes survived {} power cuts",
+        ledger.count(),
+        2 * cuts
+    );
+}
+
+/// The nodes and their disks, in the order in which they must go.
+struct Rig {
+    cluster: Cluster,
+    /// Mounted in the place of one node's folder.
+    own: Volume,
+    /// Holds everything else.
+    main: Volume,
+    folder: TempDir,
+}
+
+impl Rig {
+    fn build() -> Result<Self, String> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let mut main = Volume::make(&folder.path().join("main.img"), VOLUME_MEBIBYTES)?;
+        let mut own = Volume::make(&folder.path().join("own.img"), VOLUME_MEBIBYTES)?;
+        let disk = main_mount_point(&folder);
+        std::fs::create_dir(&disk).map_err(|error| error.to_string())?;
+        main.mount(&disk)?;
+        let cluster = Cluster::make(&disk.join("cluster"), folder.path());
+        own.take_over(
+            &cluster.nodes[ALONE].data_dir,
+            &folder.path().join("staging"),
+        )?;
+        Ok(Self {
+            cluster,
+            own,
+            main,
+            folder,
+        })
+    }
+
+    /// One node loses power: it ends by itself, since it can not sync (rule 6), and the others go on without it.
+    fn cut_one(&mut self, cut: usize, ledger: &Arc<Ledger>) {
+        let writers = self.write(cut, ledger);
+        cut_power(&[&self.own]);
+        let node = &mut self.cluster.nodes[ALONE];
+        let status = node.wait_for_end();
+        assert!(!status.success(), "{} went on without a disk", node.name);
+        ledger.wait_for_more(WRITES_WITHOUT_IT);
+
+        self.own.unmount();
+        self.own.mount(&node.data_dir).unwrap();
+        node.start();
+        node.wait_ready();
+        writers.stop();
+    }
+
+    /// All nodes lose power at once.
+    fn cut_all(&mut self, cut: usize, ledger: &Arc<Ledger>) {
+        let writers = self.write(cut, ledger);
+        cut_power(&[&self.own, &self.main]);
+        self.cluster.kill();
+        writers.stop();
+
+        self.own.unmount();
+        self.main.unmount();
+        self.main.mount(&main_mount_point(&self.folder)).unwrap();
+        self.own.mount(&self.cluster.nodes[ALONE].data_dir).unwrap();
+        self.cluster.start();
+    }
+
+    /// Starts the writers and returns right after an acknowledgement.
+    fn write(&self, cut: usize, ledger: &Arc<Ledger>) -> Writers {
+        let writers = Writers::start(ledger, &self.cluster.endpoints(), Duration::ZERO);
+        ledger.wait_for_more(WRITES_BEFORE_CUT + cut * MORE_WRITES_PER_CUT);
+        writers
+    }
+}
+
+fn main_mount_point(folder: &TempDir) -> std::path::PathBuf {
+    folder.path().join("disk")
+}
+
+fn cuts() -> usize {
+    let asked = std::env::var("JARVIS_POWER_CUTS").ok();
+    asked.map_or(DEFAULT_CUTS, |text| {
+        text.parse()
+            .expect("JARVIS_POWER_CUTS is a number of power cuts")
+    })
+}
