@@ -47,10 +47,13 @@ pub struct App {
 
 /// The description in `/openapi.json`; paths and schemas come from the handlers (A12).
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "jarvis-secretsd",
-    description = "A replicated secrets server. Any node takes any request. Errors are {error, message, request_id}."
-))]
+#[openapi(
+    info(
+        title = "jarvis-secretsd",
+        description = "A replicated secrets server. Any node takes any request. Errors are {error, message, request_id}."
+    ),
+    components(schemas(jarvis_wire::secrets::Consistency, jarvis_wire::error::ErrorBody))
+)]
 struct Document;
 
 /// Every route, and the OpenAPI document made from them.

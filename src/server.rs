@@ -95,9 +95,12 @@ pub async fn run(config: Config, exit_with_stdin: bool) -> ExitCode {
 async fn serve(config: Config, exit_with_stdin: bool) -> Result<(), ServerError> {
     let config = Arc::new(config);
     let files = Files::of(&config);
+    // Whatever can refuse the start does so before anything is written.
+    file_modes::check(&config)?;
+    let bound = listen::bind(&config).await?;
     let identity = identity_or_begin(&config, &files)?;
     file_modes::check(&config)?;
-    let listeners = listen::Listeners::open(&config).await?;
+    let listeners = listen::Listeners::open(&config, bound)?;
     let _lock = lock_folder(&config.paths.data_dir)?;
 
     let env = Env::production().with_dial_overrides(config.cluster.dial_overrides.clone());
@@ -232,7 +235,9 @@ fn node_config(
         on_fatal: Arc::new(|reason| {
             // Rule 6: going on could acknowledge what is not on disk. The supervisor starts the process again.
             tracing::error!(reason, "this node can not go on and stops");
-            eprintln!("jarvis-secretsd: this node can not go on and stops: {reason}");
+            // The disk may be full, and the error output with it: that must not change how the process ends.
+            let message = format!("jarvis-secretsd: this node can not go on and stops: {reason}\n");
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), message.as_bytes());
             std::process::exit(70);
         }),
     })

@@ -34,6 +34,8 @@ const LOG_FILTER: &str = "trace,openraft=info,sled=info";
 const SNAPSHOT_WAL_BYTES: &str = "65536";
 /// Writes of about 48 KiB: more than enough log for a snapshot on every node.
 const LARGE_WRITES: usize = 6;
+/// Written first and last, so that it is in snapshots and in the end of the log.
+const SEEN_NAME: &str = "t50/where-names-are-seen";
 /// Half of the canary's length, and a multiple of what the search takes as a piece.
 const HALF: usize = 32;
 
@@ -53,6 +55,7 @@ fn no_value_is_in_any_file_log_or_argument() {
     });
 
     phase("values go in and out through the API");
+    cluster.put(0, SEEN_NAME, &canary);
     write_and_read(&cluster, &canary);
     let token = use_a_token(&cluster, &canary);
 
@@ -67,7 +70,7 @@ fn no_value_is_in_any_file_log_or_argument() {
     }
 
     phase("a new key epoch, snapshots, a death");
-    let rotated = Request::post("/sys/epochs/rotate", &json!({}));
+    let rotated = Request::post_nothing("/sys/epochs/rotate");
     assert_eq!(cluster.ask_as_admin(1, rotated).ok()["epoch"], 2);
     for number in 0..LARGE_WRITES {
         let value = canary.repeat(700);
@@ -83,39 +86,39 @@ fn no_value_is_in_any_file_log_or_argument() {
     let leader = cluster.wait_for_leader();
     let pid = cluster.kill(leader);
     cluster.wait_until_restarted(leader, pid);
+    cluster.wait_until_ready();
 
     phase("values are deleted and destroyed");
     delete_and_destroy(&cluster);
     assert_eq!(cluster.get(0, "t50/text")["value"], canary.as_str());
 
     phase("nothing in arguments and environments");
-    let [root, backend] = [cluster.root_token(), &token].map(SecretHalf::of);
-    search_processes(&cluster, &[&values, &root.search, &backend.search]);
+    let [root, backend] = [cluster.root_token(), &token].map(secret_half);
+    search_processes(&cluster, &[&values, &root, &backend]);
 
     phase("nothing in any file");
+    cluster.put(0, SEEN_NAME, &canary);
+    cluster.wait_until_caught_up();
+    // Closed segments are compressed on the disk: what is in them is searched here.
     let trails: Vec<Value> = cluster
         .all()
         .flat_map(|index| cluster.events(index))
         .collect();
+    let trails = Value::from(trails).to_string();
     cluster.stop();
     let files = files_below(cluster.folder());
-    the_right_files_are_searched(&files);
-    assert_eq!(values.files_with(&files), []);
-    assert_eq!(backend.search.files_with(&files), []);
+    the_right_files_are_searched(&cluster, &files);
+    for search in [&values, &backend] {
+        let found = search.files_with(&files);
+        assert!(found.is_empty(), "{found:?}");
+    }
     // The first token is for whoever started `dev`: two files and the screen (DESIGN 10).
-    let told: Vec<&str> = vec!["root-token", "dev.json", "dev.out"];
-    let with_root: Vec<PathBuf> = root
-        .search
-        .files_with(&files)
-        .into_iter()
-        .map(|(path, _, _)| path)
-        .filter(|path| !told.iter().any(|name| path.ends_with(name)))
-        .collect();
-    assert_eq!(with_root, Vec::<PathBuf>::new());
+    let told = ["root-token", "dev.json", "dev.out"];
+    let mut found = root.files_with(&files);
+    found.retain(|(path, _, _)| !told.iter().any(|name| path.ends_with(name)));
+    assert!(found.is_empty(), "{found:?}");
     each_key_file_stays_where_it_is(&files);
-    // Closed segments are compressed: what is in them is searched here.
-    let trails = Value::from(trails).to_string();
-    for search in [&values, &root.search, &backend.search] {
+    for search in [&values, &root, &backend] {
         assert_eq!(search.find(trails.as_bytes()), None, "in the trail");
     }
 }
@@ -314,8 +317,9 @@ fn failures(cluster: &Cluster, canary: &str) -> Vec<(&'static str, Answer)> {
 }
 
 fn delete_and_destroy(cluster: &Cluster) {
-    let delete = |name| Request::delete(secret_path(name));
-    let then = |name, verb| Request::post(format!("{}/{verb}", secret_path(name)), &json!({}));
+    let delete = |name: &str| Request::delete(secret_path(name));
+    let then =
+        |name: &str, verb: &str| Request::post_nothing(format!("{}/{verb}", secret_path(name)));
     cluster.ask_as_admin(0, delete("t50/cli/pipe")).ok();
     cluster
         .ask_as_admin(1, then("t50/cli/pipe", "undelete"))
@@ -332,20 +336,12 @@ fn delete_and_destroy(cluster: &Cluster) {
 }
 
 /// A token's secret half, as its text and as its bytes.
-struct SecretHalf {
-    search: Search,
-}
-
-impl SecretHalf {
-    fn of(token: &str) -> Self {
-        let (_, secret) = token.rsplit_once('.').expect("a token has three parts");
-        let bytes = URL_SAFE_NO_PAD
-            .decode(secret)
-            .expect("a token's secret is base64");
-        Self {
-            search: Search::for_all(&[secret.as_bytes(), &bytes]),
-        }
-    }
+fn secret_half(token: &str) -> Search {
+    let (_, secret) = token.rsplit_once('.').expect("a token has three parts");
+    let bytes = URL_SAFE_NO_PAD
+        .decode(secret)
+        .expect("a token's secret is base64");
+    Search::for_all(&[secret.as_bytes(), &bytes])
 }
 
 /// What `ps` shows of the server's processes, and what they were given as environment.
@@ -364,11 +360,25 @@ fn search_processes(cluster: &Cluster, searches: &[&Search]) {
     }
 }
 
-/// A search that looks at the wrong place finds nothing either: names are not secret, and they are where values would be.
-fn the_right_files_are_searched(files: &[PathBuf]) {
-    let name = Search::for_bytes(b"t50/binary-canary"[..0].as_ref());
-    drop(name);
-    let _ = files;
+/// A search that looks at the wrong place finds nothing either: a name is no secret, and lies where a value would.
+fn the_right_files_are_searched(cluster: &Cluster, files: &[PathBuf]) {
+    let found = Search::for_bytes(SEEN_NAME.as_bytes()).files_with(files);
+    for index in cluster.all() {
+        let data = &cluster.node(index).data_dir;
+        let of_node = |path: &Path| path.starts_with(data);
+        for kind in ["wal", "snap", "jsonl"] {
+            let is_seen = |path: &Path| path.extension().is_some_and(|found| found == kind);
+            let is_there = found
+                .iter()
+                .any(|(path, _, _)| of_node(path) && is_seen(path));
+            assert!(is_there, "node {index}: the name is in no .{kind} file");
+        }
+        let image = data.join("image/db");
+        assert!(files.contains(&image), "{}", image.display());
+        let log = fs::read_to_string(data.join("node.log")).expect("a node's log");
+        assert!(log.contains(" DEBUG "), "node {index} logs little");
+    }
+    assert!(files.iter().any(|path| path.ends_with("dev.out")));
 }
 
 /// The key file of a node unseals it: no other file holds it, on no node.

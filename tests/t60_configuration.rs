@@ -42,9 +42,9 @@ fn f_what_a_configuration_must_not_say_is_refused_by_name_with_advice() {
     for (config, complaints) in [
         // An unknown key or table is named, with its line and what could be meant.
         (
-            with("limits", "max_vaule_bytes = 1"),
+            with("limits", "max_value_byte = 1"),
             [
-                "`max_vaule_bytes` in [limits]",
+                "`max_value_byte` in [limits]",
                 "line 6",
                 "`max_value_bytes`",
             ],
@@ -139,11 +139,7 @@ fn f7_what_the_old_daemon_left_is_put_aside_by_its_owner_and_not_overwritten() {
     fs::write(&vault, "{}").unwrap();
     let stopped = plan.refused(&config);
     assert_eq!(stopped.code, Some(BAD_CONFIGURATION));
-    for advice in [
-        vault.to_str().unwrap(),
-        "mv ",
-        "scripts/migrate-env-secrets.sh",
-    ] {
+    for advice in [vault.to_str().unwrap(), "mv ", "jarvis-secrets import"] {
         assert!(
             stopped.log.contains(advice),
             "'{advice}' is missing:\n{}",

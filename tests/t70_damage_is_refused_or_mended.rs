@@ -87,6 +87,9 @@ fn t70_damage_is_refused_or_mended() {
     phase("a log without a node.json: the node refuses");
     orphaned_log_is_refused(&mut cluster.nodes[VICTIM], &ledger);
 
+    phase("a node that ran, without its log: it refuses");
+    lost_log_is_refused(&mut cluster.nodes[VICTIM], &ledger);
+
     phase("after all of it nothing is lost");
     checks::nothing_is_lost(&cluster, &ledger, &mut heads);
     cluster.stop();
@@ -340,6 +343,23 @@ fn orphaned_log_is_refused(node: &mut Node, ledger: &Ledger) {
     refuses(node, &["holds a log but no node.json", "Restore node.json"]);
     assert!(log == log_evidence(node), "an orphaned log was changed");
     fs::rename(&aside, &path).unwrap();
+    serves_again(node, ledger);
+}
+
+/// Rule 11: who lost the log may have promised what nobody remembers.
+fn lost_log_is_refused(node: &mut Node, ledger: &Ledger) {
+    node.kill();
+    let (folder, aside) = (node.data_dir.join("wal"), node.data_dir.join("aside"));
+    fs::rename(&folder, &aside).unwrap();
+    refuses(
+        node,
+        &[
+            "its log is gone",
+            "can not come back under its identity",
+            "join a new node with an empty folder, or restore the whole folder",
+        ],
+    );
+    fs::rename(&aside, &folder).unwrap();
     serves_again(node, ledger);
 }
 

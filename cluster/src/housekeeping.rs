@@ -32,6 +32,8 @@ const NODE_ROUND: Duration = Duration::from_millis(1_000);
 const STEP_DEADLINE: Duration = Duration::from_secs(5);
 /// A learner this close to the leader's log becomes a voter.
 const CAUGHT_UP_ENTRIES: u64 = 200;
+/// Audit segments fetched per round at most, so that signatures and snapshots are not kept waiting.
+const SEGMENTS_PER_ROUND: usize = 64;
 /// Voters at most (C1); further members stay learners.
 const MAX_VOTERS: usize = 5;
 /// How long a transfer of leadership may take until it counts as failed.
@@ -274,7 +276,11 @@ pub(crate) async fn keep(node: std::sync::Arc<Inner>) {
         if let Err(error) = snapshot_and_purge(&node, &mut own).await {
             tracing::error!(%error, "snapshot or purge failed; the log grows until it works again");
         }
-        fetch_segments(&node).await;
+        for _ in 0..SEGMENTS_PER_ROUND {
+            if !fetch_segments(&node).await {
+                break;
+            }
+        }
         sync_trail(&node).await;
         watch_free_space(&node);
     }
@@ -400,11 +406,12 @@ async fn snapshot_and_purge(node: &Inner, rounds: &mut OwnRounds) -> std::io::Re
     Ok(())
 }
 
-/// Fetches closed audit segments this node lacks (it got past them by a snapshot), oldest first, from any peer.
-async fn fetch_segments(node: &Inner) {
+/// Fetches one closed audit segment this node lacks (it got past it by a snapshot), oldest first, from any peer. Whether it
+/// got one.
+async fn fetch_segments(node: &Inner) -> bool {
     let missing = lock(&node.audit).missing_closed();
     let Some(segment) = missing.first().copied() else {
-        return;
+        return false;
     };
     for peer in node.peers() {
         match fetch_segment(node, peer, segment.first_seq, segment.bytes).await {
@@ -416,7 +423,7 @@ async fn fetch_segments(node: &Inner) {
                         .map_err(std::io::Error::other)
                 });
                 match added.await {
-                    Ok(_) => return,
+                    Ok(_) => return true,
                     Err(error) => {
                         tracing::warn!(%error, peer, "an audit segment from a peer is not right")
                     }
@@ -425,6 +432,7 @@ async fn fetch_segments(node: &Inner) {
             Err(error) => tracing::debug!(%error, peer, "no audit segment from this peer"),
         }
     }
+    false
 }
 
 async fn fetch_segment(

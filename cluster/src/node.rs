@@ -272,10 +272,12 @@ impl Node {
     pub fn leads(&self) -> bool {
         let metrics = metrics(&self.inner.raft);
         let lease = self.inner.config.timing.election_max() * 2;
+        let alone = metrics.membership_config.voter_ids().count() == 1;
         metrics.current_leader == Some(metrics.id)
-            && metrics
-                .last_quorum_acked
-                .is_none_or(|at| at.elapsed() <= lease)
+            && (alone
+                || metrics
+                    .last_quorum_acked
+                    .is_none_or(|at| at.elapsed() <= lease))
     }
 
     /// What this node says about itself.

@@ -27,6 +27,7 @@ use jarvis_domain::name::{ClientId, SecretName};
 use jarvis_domain::outcome::Outcome;
 use jarvis_domain::policy::{ClientRules, Glob, Policy, Rule, VerbSet};
 use jarvis_domain::secret::{About, SealedValue};
+use jarvis_domain::state::State;
 use jarvis_domain::token::Credential;
 use jarvis_domain::{FEATURE_LEVEL, NodeId};
 use tokio::time::{Instant, sleep};
@@ -129,15 +130,8 @@ async fn t45_a_lagging_node_gets_a_snapshot_while_writes_go_on() {
 
     phase("its state is that of the others");
     nodes.insert(away, back);
-    until("all three have applied the same", || {
-        let mut applied = nodes.iter().map(|node| node.view().core.applied.index);
-        let first = applied.next();
-        applied.all(|index| Some(index) == first)
-    })
-    .await;
-    let views: Vec<_> = nodes.iter().map(Node::view).collect();
+    let views = views_of_one_index(&nodes).await;
     for view in &views[1..] {
-        assert_eq!(view.core.applied, views[0].core.applied);
         assert!(
             view.hash() == views[0].hash(),
             "the state hashes differ at index {}",
@@ -168,6 +162,20 @@ async fn t45_a_lagging_node_gets_a_snapshot_while_writes_go_on() {
         Box::pin(node.shut_down()).await;
     }
     assert_eq!(troubles.all(), Vec::<String>::new());
+}
+
+/// The nodes' states as soon as all of them are of one index.
+async fn views_of_one_index(nodes: &[Node]) -> Vec<State> {
+    let patience = Instant::now() + LIMIT;
+    loop {
+        let views: Vec<State> = nodes.iter().map(Node::view).collect();
+        let first = views[0].core.applied;
+        if views.iter().all(|view| view.core.applied == first) {
+            return views;
+        }
+        assert!(Instant::now() < patience, "the nodes never agree");
+        sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// Whether a node can not serve the one that left from its log any more, and closed enough segments.

@@ -446,6 +446,8 @@ fn the_shipped_example_says_the_defaults() {
     let (path, text) = shipped("config.toml.example");
     let mut example = Config::parse(&path, &text, nothing).unwrap().config;
     assert!(example.security.rbac_policy_path.take().is_some());
+    // The example has the table, so its node never begins a cluster by itself.
+    assert!(std::mem::take(&mut example.cluster.configured));
     assert_eq!(example, config(""));
 }
 

@@ -39,7 +39,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub enum ListenError {
     /// The address is taken, or not this machine's.
     #[error(
-        "can not listen on {address}: {source}. Nothing was changed; choose another [server] bind_addr or stop what uses it"
+        "can not listen on {address}: {source}. Nothing was changed; choose another address ([server] bind_addr, [cluster] peer_addr) or stop what uses it"
     )]
     Address {
         /// The address.
@@ -57,6 +57,20 @@ pub enum ListenError {
     },
 }
 
+/// Takes the API's port, and makes sure that the peers' port is free too.
+pub(super) async fn bind(config: &Config) -> Result<TcpListener, ListenError> {
+    let taken = |address: std::net::SocketAddr| {
+        move |source| ListenError::Address {
+            address: address.to_string(),
+            source,
+        }
+    };
+    let peers = config.cluster.peer_addr;
+    drop(TcpListener::bind(peers).await.map_err(taken(peers))?);
+    let address = config.server.bind_addr;
+    TcpListener::bind(address).await.map_err(taken(address))
+}
+
 /// Opened listeners, before they serve.
 pub(super) struct Listeners {
     tcp: TcpListener,
@@ -67,20 +81,14 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// Opens everything the configuration names.
-    pub(super) async fn open(config: &Config) -> Result<Self, ListenError> {
-        let address = config.server.bind_addr;
-        let bound = TcpListener::bind(address).await;
-        let tcp = bound.map_err(|source| ListenError::Address {
-            address: address.to_string(),
-            source,
-        })?;
+    /// Takes the bound port, loads certificates, opens the unix socket.
+    pub(super) fn open(config: &Config, tcp: TcpListener) -> Result<Self, ListenError> {
         let tls = config.tls.api.as_ref().map(acceptor).transpose()?;
         let unix = match &config.server.unix_socket {
             Some(path) => Some(bind_unix(path)?),
             None => None,
         };
-        let place = if address.ip().is_loopback() {
+        let place = if config.server.bind_addr.ip().is_loopback() {
             Listener::Loopback
         } else {
             Listener::Network

@@ -43,6 +43,10 @@ impl Request {
         Self::new("PUT", path, Some(body.to_string().into_bytes()))
     }
 
+    pub(crate) fn post_nothing(path: impl Into<String>) -> Self {
+        Self::post_bytes(path, Vec::new())
+    }
+
     /// A body that need not be JSON.
     pub(crate) fn post_bytes(path: impl Into<String>, body: impl Into<Vec<u8>>) -> Self {
         Self::new("POST", path, Some(body.into()))

@@ -243,7 +243,15 @@ impl SnapshotStore {
                     return Ok(Some((file, head)));
                 }
                 Err(SnapshotError::Damaged { reason, .. }) => {
-                    tracing::warn!(path = %path.display(), reason, "a snapshot file is damaged; the older one serves");
+                    tracing::warn!(path = %path.display(), reason, "a snapshot file is damaged; it is put aside and the older one serves");
+                    // It must not count as one of the two that are kept.
+                    let aside = path.with_extension("damaged");
+                    self.disk
+                        .rename(&path, &aside)
+                        .map_err(|source| SnapshotError::Disk {
+                            path: aside,
+                            source,
+                        })?;
                 }
                 Err(error) => return Err(error),
             }
