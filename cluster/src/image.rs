@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 use crate::raft::{LogId, StoredMembership};
 use crate::shared::lock;
 
-/// Between two batches. Longer coalesces more and replays more of the log at start; a second of log replays in well
+/// Between two batches. Longer coalesces more and replays more of the log at start; seconds of log replay in well
 /// under a second.
-const ROUND: Duration = Duration::from_millis(500);
+const ROUND: Duration = Duration::from_secs(3);
 /// sled's page cache: the image is written in order of change and read once, at start.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// Records in one sled batch while everything is rewritten; the head comes with the last.

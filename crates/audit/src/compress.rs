@@ -68,7 +68,7 @@ fn compress_one(disk: &dyn Disk, dir: &Path, name: &SegmentName) -> io::Result<(
 }
 
 fn gzip(plain: &[u8]) -> io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(plain)?;
     encoder.finish()
 }
