@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::http::{Method, Uri};
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::response::{IntoResponse, Response};
 use jarvis_wire::error::ErrorCode;
 use utoipa::OpenApi;
@@ -16,6 +15,7 @@ use crate::metrics::{Certificate, Metrics};
 use crate::service::{Service, ServiceError};
 
 mod audit;
+mod certificates;
 mod cluster;
 mod debug;
 mod error;
@@ -75,6 +75,7 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(policy::explain))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
+        .routes(routes!(certificates::create))
         .routes(routes!(tokens::revoke_certificate))
         .routes(routes!(cluster::status))
         .routes(routes!(cluster::transfer_leader))
@@ -113,8 +114,10 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
-async fn unknown_path(uri: Uri) -> Response {
-    let error = if uri.path().starts_with("/secret/") {
+async fn unknown_path(request: Request) -> Response {
+    let (parts, mut body) = request.into_parts();
+    extract::drain(&mut body).await;
+    let error = if parts.uri.path().starts_with("/secret/") {
         ServiceError::new(
             ErrorCode::InvalidRequest,
             "a '/' inside a secret's name travels as %2F: GET /secret/db%2Fpassword",
@@ -128,10 +131,13 @@ async fn unknown_path(uri: Uri) -> Response {
     ApiError::from(error).into_response()
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> Response {
+async fn wrong_method(request: Request) -> Response {
+    let (parts, mut body) = request.into_parts();
+    extract::drain(&mut body).await;
     let message = format!(
-        "{method} is not possible on {}; GET /openapi.json lists what is",
-        uri.path()
+        "{} is not possible on {}; GET /openapi.json lists what is",
+        parts.method,
+        parts.uri.path()
     );
     ApiError::from(ServiceError::new(ErrorCode::InvalidRequest, message)).into_response()
 }

@@ -15,6 +15,7 @@ pub use self::target::Target;
 
 mod audit;
 pub mod bench;
+mod certificate;
 pub mod client;
 mod cluster;
 mod collect;
@@ -50,7 +51,7 @@ Exit codes:
   4  not authenticated, or not authorized
   5  conflict: another version than the expected one
   6  unavailable: no leader, sealed, or no address reachable
-  7  unknown outcome: it may have happened; the message holds the safe repetition
+  7  unknown outcome: it may have happened; the message says how to go on safely
 `run` exits with the child's code (126 and 127 as in a shell when it can not be started).
 
 Environment:
@@ -104,6 +105,9 @@ enum Command {
     /// Create, list and revoke bearer tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Make and revoke client certificates
+    #[command(subcommand)]
+    Certificate(certificate::CertificateCommand),
     /// Read the audit trail, or verify its files
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -175,6 +179,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Run(args) => run::run(&client()?, args).await,
         Command::Policy(command) => policy::run(&client()?, command).await,
         Command::Token(command) => token::run(&client()?, command).await,
+        Command::Certificate(command) => certificate::run(&client()?, command).await,
         Command::Audit(command) => audit::run(client, command).await,
         Command::Seal(args) => seal::seal(&client()?, args).await,
         Command::Unseal => seal::unseal(&client()?).await,

@@ -82,11 +82,16 @@ pub enum ServerError {
 
 /// Runs one node until a signal (or, on request, the end of standard input).
 pub async fn run(config: Config, exit_with_stdin: bool) -> ExitCode {
+    let logs_json = config.logging.json;
     match serve(config, exit_with_stdin).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(%error, "the node does not run");
-            eprintln!("jarvis-secretsd: {error}");
+            // Once: as JSON for whoever collects that, otherwise in words for whoever started it.
+            if logs_json {
+                tracing::error!(%error, "the node does not run");
+            } else {
+                eprintln!("jarvis-secretsd: {error}");
+            }
             ExitCode::FAILURE
         }
     }

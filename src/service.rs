@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::limits::{Limits, Reason};
 use crate::metrics::Metrics;
 
+mod certificates;
 mod cluster;
 mod desk;
 mod identity;
@@ -313,6 +314,17 @@ fn unknown() -> ServiceError {
         ErrorCode::UnknownOutcome,
         "the cluster did not confirm in time: it may or may not have happened. Repeat the same request with the same Idempotency-Key; that never does it twice",
     )
+}
+
+/// For what makes a new credential: each request makes another one, so that no key makes a repetition safe.
+fn unrepeatable(error: ServiceError) -> ServiceError {
+    match error.code {
+        ErrorCode::UnknownOutcome => ServiceError {
+            message: "the cluster did not confirm in time: it may or may not have happened. Each request makes a new one, whatever its Idempotency-Key: list and revoke what you do not know (a join token ends by itself), then make another one".to_owned(),
+            ..error
+        },
+        _ => error,
+    }
 }
 
 /// A refusal by apply, in words (A7). Sealed, leaderless or forbidden is never 404.

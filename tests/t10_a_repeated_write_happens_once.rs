@@ -112,6 +112,53 @@ fn a11_deleting_undeleting_and_destroying_repeat_safely_too() {
     assert_eq!(admin.read("late").done()["version"], 1);
 }
 
+#[test]
+fn a11_what_an_administrator_does_repeats_safely_unless_its_answer_shows_a_secret() {
+    let node = Node::start(POLICY, &[]);
+    let admin = node.admin();
+    admin.write("kept", "x");
+    let slot = json!({"kind": "passphrase", "passphrase": "an example of a long passphrase"});
+    let slot = admin.post("/sys/slots", &slot).done();
+    let slot = format!("/sys/slots/{}", slot["slot"].as_str().unwrap());
+    let leader = admin.get("/cluster/status").done()["leader"].clone();
+    let to_itself = json!({ "to": leader }).to_string();
+    let ended = json!({"serial": "0a1b", "not_after": "2091-01-01T00:00:00Z"}).to_string();
+
+    for (method, target, body, event) in [
+        ("DELETE", slot.as_str(), "", "seal.slot.remove"),
+        (
+            "POST",
+            "/certificates/revoke",
+            ended.as_str(),
+            "certificate.revoke",
+        ),
+        (
+            "POST",
+            "/cluster/transfer-leader",
+            to_itself.as_str(),
+            "leader.transfer",
+        ),
+        ("POST", "/sys/epochs/rotate", "", "epoch.add"),
+    ] {
+        let before = events_of(&admin, event);
+        let first = keyed(&admin, event, method, target, body).done();
+        let again = keyed(&admin, event, method, target, body).done();
+        assert_eq!(again, first, "{target}");
+        assert_eq!(events_of(&admin, event), before + 1, "{target}");
+    }
+    assert_eq!(admin.read("kept").done()["value"], "x");
+
+    let token = json!({"client": "writer"}).to_string();
+    let first = keyed(&admin, "token", "POST", "/tokens", &token).done();
+    let second = keyed(&admin, "token", "POST", "/tokens", &token).done();
+    assert_ne!(first["id"], second["id"]);
+}
+
+fn events_of(admin: &Caller, event: &str) -> usize {
+    let is_one = |line: &&Value| line["event"] == event && line["outcome"] == "allow";
+    admin.trail().iter().filter(is_one).count()
+}
+
 fn keyed(caller: &Caller, key: &str, method: &str, target: &str, body: &str) -> Answer {
     let request = Request::new(method, target).header("idempotency-key", key);
     caller.send(request.body(body))

@@ -203,20 +203,28 @@ fn bodies_that_are_too_large(node: &Node) {
     for _ in 0..5 {
         for chunked in [false, true] {
             let mut stream = admin.connect();
-            let answer = keep_sending(&admin, &mut stream, chunked);
+            let answer = keep_sending(&admin, &mut stream, "/secret", chunked);
             answer.refused(413, "too_large");
             // The connection survived: the rest of the body was read and thrown away.
             let next = Request::new("GET", "/livez").send_on(&mut stream, "127.0.0.1");
             assert_eq!(next.status, 200);
-            let mut stream = node.stranger().connect();
-            keep_sending(&node.stranger(), &mut stream, chunked).refused(401, "unauthenticated");
+            let stranger = node.stranger();
+            let mut stream = stranger.connect();
+            keep_sending(&stranger, &mut stream, "/secret", chunked)
+                .refused(401, "unauthenticated");
+            // Also where nobody wants a body.
+            let mut stream = admin.connect();
+            keep_sending(&admin, &mut stream, "/nope", chunked).refused(404, "not_found");
+            keep_sending(&admin, &mut stream, "/healthz", chunked).refused(400, "invalid_request");
+            let next = Request::new("GET", "/livez").send_on(&mut stream, "127.0.0.1");
+            assert_eq!(next.status, 200);
         }
     }
 }
 
-fn keep_sending(caller: &Caller, stream: &mut TcpStream, chunked: bool) -> Answer {
+fn keep_sending(caller: &Caller, stream: &mut TcpStream, target: &str, chunked: bool) -> Answer {
     let piece = vec![b'x'; 32 * 1024];
-    let mut head = caller.head("POST", "/secret");
+    let mut head = caller.head("POST", target);
     head.push_str(&if chunked {
         "transfer-encoding: chunked\r\n\r\n".to_owned()
     } else {
@@ -354,6 +362,10 @@ fn not_found(admin: &Caller) {
     admin
         .post("/secret/kept/destroy", &json!({"versions": [1, 9]}))
         .refused(404, "not_found");
+    let error = admin
+        .post("/secret/kept/destroy", &json!({"versions": [3]}))
+        .refused(404, "not_found");
+    says(&error, "version 3 of kept does not exist");
     let no_token = format!("/tokens/{}", "0".repeat(32));
     admin.delete(&no_token).refused(404, "not_found");
 
@@ -381,6 +393,7 @@ fn conflicts(admin: &Caller, kept: &Value) {
         .command("/secret/kept/undelete")
         .refused(409, "conflict");
     assert_eq!(error["actual_version"], kept["version"]);
+    says(&error, "kept is not deleted");
 }
 
 /// A7, A11: the id travels through and never decides anything.

@@ -248,7 +248,7 @@ fn versions_and_kids(admin: &Caller) {
     }
 
     let list = admin.get("/secret/kids/versions").done();
-    let mut listed: Vec<(u64, &str)> = list["versions"]
+    let listed: Vec<(u64, &str)> = list["versions"]
         .as_array()
         .unwrap()
         .iter()
@@ -259,8 +259,9 @@ fn versions_and_kids(admin: &Caller) {
             )
         })
         .collect();
-    listed.sort_unstable();
+    // Newest first.
     let expected: Vec<(u64, &str)> = (oldest..=WRITES)
+        .rev()
         .map(|number| {
             (
                 number,

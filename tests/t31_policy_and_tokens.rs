@@ -180,9 +180,11 @@ fn p2_the_policy_is_shown_explained_tried_and_replaced() {
         (&same["version"], &same["changed"]),
         (&json!(1), &json!(false))
     );
-    let late = json!({"policy": stricter, "cas": 7});
-    let conflict = admin.put("/policy", &late).refused(409, "conflict");
-    assert_eq!(conflict["actual_version"], 1);
+    for dry_run in [false, true] {
+        let late = json!({"policy": stricter, "cas": 7, "dry_run": dry_run});
+        let conflict = admin.put("/policy", &late).refused(409, "conflict");
+        assert_eq!(conflict["actual_version"], 1);
+    }
 
     for (bad, complaint) in [
         ("clients: [", "YAML"),
@@ -304,10 +306,14 @@ fn i1_p4_tokens_are_bound_listed_and_end_at_once() {
     for bad in [
         json!({"client": "two words"}),
         json!({"client": ""}),
+        json!({"client": "backend", "ttl_secs": 0}),
         json!({}),
     ] {
         admin.post("/tokens", &bad).refused(400, "invalid_request");
     }
+    admin
+        .post("/cluster/join-token", &json!({"ttl_secs": 0}))
+        .refused(400, "invalid_request");
 
     let trail = admin.trail();
     let names = |wanted: &Value, event: &str| {

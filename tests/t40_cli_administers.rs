@@ -208,6 +208,13 @@ fn x4_the_trail_is_read_and_verified_and_a_flipped_byte_is_named() {
             "{}",
             found.out
         );
+        let found = offline
+            .run(&["audit", "verify", "--data", path(&copy), "-o", "json"])
+            .expect(1)
+            .json();
+        assert_eq!(found["file"], "audit.jsonl");
+        assert_eq!(found["line"], line);
+        assert!(found["kind"].is_string(), "{found}");
     }
     offline
         .run(&["audit", "verify", "--data", "/none/such/folder"])

@@ -202,7 +202,11 @@ fn l1_a_list_has_one_header_line_and_deleted_names_come_back() {
         cli.done(&["get", "team/a", "--field", "value"]),
         format!("{VALUE}\n")
     );
-    cli.run(&["undelete", "team/a"]).expect(5);
+    let alive = cli
+        .run(&["undelete", "team/a"])
+        .expect(5)
+        .complains("team/a is not deleted");
+    assert!(!alive.err.contains("--cas"), "{}", alive.err);
 
     // Destroying wants a yes.
     cli.run(&["destroy", "team/a"]).expect(2).complains("--yes");
@@ -300,6 +304,17 @@ fn l5_every_kind_of_failure_has_its_exit_code_and_says_what_to_do() {
         .expect(6)
         .complains(&dead);
     let both = format!("{dead},{live}");
+    for asks_one in ["health", "metrics"] {
+        let refused = cli
+            .run(&[asks_one, "--url", &both])
+            .expect(6)
+            .complains("--url");
+        assert!(
+            refused.err.contains(&dead) && !refused.err.contains(&live),
+            "{}",
+            refused.err
+        );
+    }
     cli.with("JARVIS_SECRETS_URL", &both)
         .run(&["get", "database_url"])
         .expect(0);
@@ -309,6 +324,11 @@ fn l5_every_kind_of_failure_has_its_exit_code_and_says_what_to_do() {
         .complains("sealed");
     cli.run(&["health", "--ready"]).expect(6);
     cli.run(&["health"]).expect(0);
+    let wrong = cli
+        .piped(&["unseal"], b"an example of a wrong phrase\n")
+        .expect(4)
+        .complains("no seal slot opens with this passphrase");
+    assert!(!wrong.err.contains("JARVIS_SECRETS_TOKEN"), "{}", wrong.err);
 
     let help = Cli::new().run(&["--help"]).expect(0).out;
     for line in [

@@ -1,7 +1,7 @@
 //! The replicated node: one log, many views of it. It sees ciphertext only and holds no key of the vault.
 //!
 //! Reading order: [`node`] is what others use; `proposer` and `barrier` are the two ways to ask; [`raft`] the adapters
-//! to openraft; [`wal`], snapshots and image what is on disk; [`network`] and [`tls`] what is between nodes; [`env`] the
+//! to openraft; [`wal`], snapshots and image what is on disk; [`network`] and [`tls`] what is between nodes; [`mod@env`] the
 //! seams to the machine.
 
 pub mod node;

@@ -27,9 +27,9 @@ pub(super) async fn transfer_leader(
     State(app): State<App>,
     request: Request,
 ) -> Result<Json<LeaderTransferred>, ApiError> {
-    let Asked { caller, body, .. } =
+    let Asked { caller, body, key } =
         asked::<TransferLeader>(&app, request, SMALL_BODY_BYTES).await?;
-    Ok(Json(app.service.transfer_leader(caller, &body).await?))
+    Ok(Json(app.service.transfer_leader(caller, &body, key).await?))
 }
 
 /// Makes a join token.

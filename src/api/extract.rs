@@ -215,7 +215,7 @@ pub(super) async fn body(body: Body, limit: u64) -> Result<SecretBytes, ApiError
 }
 
 /// Lets a client that is still sending finish, within bounds: refusing at once would reset its connection.
-async fn drain(body: &mut Body) {
+pub(super) async fn drain(body: &mut Body) {
     let deadline = Instant::now() + DRAIN_DEADLINE;
     let mut left = DRAIN_BYTES;
     while let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await {

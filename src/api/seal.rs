@@ -65,7 +65,8 @@ pub(super) async fn remove_slot(
     let Path(slot) = Path::<String>::from_request_parts(&mut parts, &app)
         .await
         .map_err(|_| ApiError::invalid("the slot's name in the path is not text"))?;
-    Ok(Json(app.service.remove_slot(caller, &slot).await?))
+    let key = extract::idempotency(&app, &parts, b"")?;
+    Ok(Json(app.service.remove_slot(caller, &slot, key).await?))
 }
 
 /// Starts a new key epoch and re-wraps every version to it.
@@ -76,9 +77,10 @@ pub(super) async fn rotate_epoch(
 ) -> Result<Json<EpochRotated>, ApiError> {
     let (parts, _) = request.into_parts();
     let caller = extract::caller(&app, &parts).await?;
+    let key = extract::idempotency(&app, &parts, b"")?;
     // Goes on when the client does not wait: half a rotation helps nobody.
     let service = app.service.clone();
-    let rotation = tokio::spawn(async move { service.rotate_epoch(caller).await });
+    let rotation = tokio::spawn(async move { service.rotate_epoch(caller, key).await });
     let rotated = rotation
         .await
         .map_err(|_| ApiError::new(ErrorCode::Internal, "the rotation was interrupted"))?;

@@ -52,7 +52,9 @@ pub(super) async fn revoke_certificate(
     State(app): State<App>,
     request: Request,
 ) -> Result<Json<RevokedCertificate>, ApiError> {
-    let Asked { caller, body, .. } =
+    let Asked { caller, body, key } =
         asked::<RevokeCertificate>(&app, request, SMALL_BODY_BYTES).await?;
-    Ok(Json(app.service.revoke_certificate(caller, &body).await?))
+    Ok(Json(
+        app.service.revoke_certificate(caller, &body, key).await?,
+    ))
 }

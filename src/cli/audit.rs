@@ -76,7 +76,11 @@ fn verify(args: &VerifyArgs) -> Result<ExitCode, CliError> {
             Ok(ExitCode::SUCCESS)
         }
         Err(finding) => {
-            print_line(&finding.to_string())?;
+            let text = match args.output {
+                TableOrJson::Table => finding.to_string(),
+                TableOrJson::Json => finding.to_json(),
+            };
+            print_line(&text)?;
             Ok(ExitCode::from(REFUSED))
         }
     }

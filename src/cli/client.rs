@@ -5,7 +5,8 @@
 //!              └─ answer or definite error: done                        until the deadline
 //! ```
 //! Invariants:
-//! - every write carries an idempotency key, the same one in every attempt, so that trying again is safe (A11);
+//! - every write carries an idempotency key, the same one in every attempt, so that trying again is safe (A11); the
+//!   exception are writes that make a new credential each time: they are not tried again once they may have happened;
 //! - once an attempt of a write may have reached a server, only an answer that was decided under its key ends the call
 //!   as done or refused; anything else is `unknown_outcome`, because a definite error speaks of its attempt only (A7);
 //! - proxies of the environment never apply to loopback (F8); redirects are not followed; answers are bounded.
@@ -34,7 +35,10 @@ use self::endpoint::Endpoint;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Twice the server's own default deadline of 5 s (C4), so that its answer comes before our guess.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// A call with all its attempts: an election takes about a second (C8), a person waits this long at most.
+/// The server's own default deadline of 5 s (C4) and the way back. Every attempt gets at least this long, also the last
+/// one: cutting it short would put a guess in place of an answer that is due.
+const ANSWER_DUE: Duration = Duration::from_secs(6);
+/// No attempt begins later than this: an election takes about a second (C8), and a person does not wait much longer.
 const CALL_DEADLINE: Duration = Duration::from_secs(15);
 /// When every address refuses connections or is sealed, this long outlasts a restart; waiting longer helps nobody.
 const HOPELESS_AFTER: Duration = Duration::from_secs(3);
@@ -117,6 +121,7 @@ impl Client {
         let mut perhaps_done = false;
         let mut failure = Failure::Unreachable(String::from("no attempt was made"));
         loop {
+            let round = Instant::now();
             let mut hopeful = false;
             for step in 0..self.endpoints.len() {
                 let index = (first + step) % self.endpoints.len();
@@ -124,7 +129,7 @@ impl Client {
                 if left.is_zero() {
                     break;
                 }
-                let timeout = left.min(REQUEST_TIMEOUT);
+                let timeout = left.clamp(ANSWER_DUE, REQUEST_TIMEOUT);
                 match self
                     .attempt(index, call, key.as_deref(), &request_id, timeout)
                     .await
@@ -143,15 +148,26 @@ impl Client {
                     }
                     Verdict::Refused(error) => return Err(CliError::Server(error)),
                     Verdict::Elsewhere(next) => {
+                        let perhaps = call.is_write() && next.may_have_happened();
+                        if perhaps && call.remedy().is_some() {
+                            return Err(give_up(call, self.all_addresses(), next, key, true));
+                        }
                         hopeful |= next.may_pass_soon();
-                        perhaps_done |= call.is_write() && next.may_have_happened();
+                        perhaps_done |= perhaps;
                         failure = failure.or_clearer(next);
                     }
                 }
             }
             let hopeless = !hopeful && start.elapsed() >= HOPELESS_AFTER;
-            if hopeless || start.elapsed() + pause >= CALL_DEADLINE {
-                return Err(self.give_up(failure, key, perhaps_done));
+            // A server without a leader takes its whole deadline to say so: another round like that would come too late.
+            let next_round = if failure.was_told() {
+                round.elapsed()
+            } else {
+                Duration::ZERO
+            };
+            if hopeless || start.elapsed() + pause + next_round >= CALL_DEADLINE {
+                let tried = self.all_addresses();
+                return Err(give_up(call, tried, failure, key, perhaps_done));
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -173,9 +189,20 @@ impl Client {
             Verdict::Refused(error) => Err(CliError::Server(error)),
             Verdict::Elsewhere(failure) => {
                 let perhaps_done = call.is_write() && failure.may_have_happened();
-                Err(self.give_up(failure, key, perhaps_done))
+                let address = self.endpoints.get(index).map_or("", Endpoint::address);
+                Err(give_up(
+                    call,
+                    address.to_owned(),
+                    failure,
+                    key,
+                    perhaps_done,
+                ))
             }
         }
+    }
+
+    fn all_addresses(&self) -> String {
+        self.addresses().collect::<Vec<_>>().join(", ")
     }
 
     async fn attempt(
@@ -218,17 +245,25 @@ impl Client {
             Err(error) => Verdict::Elsewhere(Failure::of_transport(&error)),
         }
     }
+}
 
-    fn give_up(&self, failure: Failure, key: Option<String>, perhaps_done: bool) -> CliError {
-        if perhaps_done {
-            return unknown(key, failure.cause());
-        }
-        match failure {
-            Failure::Server(error) => CliError::Server(error),
-            Failure::Unreachable(cause) | Failure::Broken(cause) => CliError::Unreachable {
-                tried: self.addresses().collect::<Vec<_>>().join(", "),
-                cause,
-            },
+/// The error of a call that got no answer from the addresses `tried`.
+fn give_up(
+    call: &Call,
+    tried: String,
+    failure: Failure,
+    key: Option<String>,
+    perhaps_done: bool,
+) -> CliError {
+    match (perhaps_done, call.remedy(), failure) {
+        (true, Some(remedy), failure) => CliError::UnknownCreation {
+            cause: failure.cause(),
+            remedy,
+        },
+        (true, None, failure) => unknown(key, failure.cause()),
+        (false, _, Failure::Server(error)) => CliError::Server(error),
+        (false, _, Failure::Unreachable(cause) | Failure::Broken(cause)) => {
+            CliError::Unreachable { tried, cause }
         }
     }
 }
@@ -317,10 +352,12 @@ async fn receive(mut response: reqwest::Response) -> Verdict {
 }
 
 fn idempotency_key_of(call: &Call) -> Result<Option<String>, CliError> {
-    match (call.is_write(), call.idempotency_key()) {
-        (false, _) => Ok(None),
-        (true, Some(key)) => Ok(Some(key.to_owned())),
-        (true, None) => random_hex(IDEMPOTENCY_KEY_BYTES).map(Some),
+    if !call.is_write() || call.remedy().is_some() {
+        return Ok(None);
+    }
+    match call.idempotency_key() {
+        Some(key) => Ok(Some(key.to_owned())),
+        None => random_hex(IDEMPOTENCY_KEY_BYTES).map(Some),
     }
 }
 

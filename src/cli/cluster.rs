@@ -22,6 +22,9 @@ use super::retry::RepeatArgs;
 
 /// Longest join token read from a pipe: ids, a secret and a fingerprint are a few hundred bytes.
 const MAX_JOIN_TOKEN_BYTES: u64 = 4_096;
+/// After making one with an unknown outcome: nobody has seen it, and there is no list of them.
+const JOIN_TOKEN_REMEDY: &str =
+    "one that nobody has seen ends by itself with its time, so make another one";
 
 /// The verbs of `cluster`.
 #[derive(Subcommand)]
@@ -74,8 +77,6 @@ pub(crate) struct JoinTokenArgs {
     /// Print the server's JSON instead of the token alone
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
-    repeat: RepeatArgs,
 }
 
 /// `cluster transfer-leader [--to ID]`
@@ -146,14 +147,15 @@ async fn join_token(client: &Client, args: JoinTokenArgs) -> Result<(), CliError
     };
     let call = Call::post(["cluster", "join-token"])
         .json(&body)?
-        .repeating(args.repeat.idempotency_key);
+        .making_anew(JOIN_TOKEN_REMEDY);
     let answer = client.call(&call).await?;
     let created: CreatedJoinToken = answer.decode()?;
     if args.json {
         return print(answer.bytes()).and_then(|()| print(b"\n"));
     }
+    let nodes = if created.uses == 1 { "node" } else { "nodes" };
     eprintln!(
-        "good for {} nodes until {}; it is not shown again",
+        "good for {} {nodes} until {}; it is not shown again",
         created.uses, created.expires_at
     );
     print_line(created.join_token.expose())

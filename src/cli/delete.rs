@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use jarvis_wire::ErrorCode;
 use jarvis_wire::secrets::{DeletedSecret, DestroySecret};
 
 use super::client::{Answer, Call, Client};
@@ -10,6 +11,9 @@ use super::error::CliError;
 use super::output::print;
 use super::retry::RepeatArgs;
 use super::versions::{check_name, explain};
+
+/// After undeleting what is not deleted: a version as `--cas` would not help.
+const NOT_DELETED: &str = "`jarvis-secrets versions NAME` shows what there is";
 
 /// `delete NAME [--cas N]`
 #[derive(Args)]
@@ -66,7 +70,9 @@ pub(crate) async fn undelete(client: &Client, args: UndeleteArgs) -> Result<Exit
     check_name(&args.name)?;
     let call =
         Call::post(["secret", &args.name, "undelete"]).repeating(args.repeat.idempotency_key);
-    finish(&send(client, &args.name, &call).await?)
+    let answer = send(client, &args.name, &call).await;
+    let answer = answer.map_err(|error| error.advising(ErrorCode::Conflict, NOT_DELETED))?;
+    finish(&answer)
 }
 
 pub(crate) async fn destroy(client: &Client, args: DestroyArgs) -> Result<ExitCode, CliError> {

@@ -37,6 +37,16 @@ pub enum CliError {
         /// The last failure.
         cause: String,
     },
+    /// The one address that was asked did not answer.
+    #[error(
+        "{address} does not answer ({cause}). Only this address was asked; --url picks another one"
+    )]
+    AddressUnreachable {
+        /// The address.
+        address: String,
+        /// The failure.
+        cause: String,
+    },
     /// The write may have happened (A7, A11).
     #[error(
         "the outcome is unknown: it may have happened ({cause}). Repeating it as shown is safe"
@@ -46,6 +56,16 @@ pub enum CliError {
         idempotency_key: Option<String>,
         /// What was seen last.
         cause: String,
+    },
+    /// A write that makes a new credential may have happened; repeating it makes another one (A7, A11).
+    #[error(
+        "the outcome is unknown: it may have happened ({cause}). A repetition makes another one: {remedy}"
+    )]
+    UnknownCreation {
+        /// What was seen last.
+        cause: String,
+        /// What to do.
+        remedy: &'static str,
     },
     /// The child of `run` could not be started.
     #[error("{message}")]
@@ -67,8 +87,8 @@ impl CliError {
         match self {
             Self::Usage(_) => USAGE,
             Self::Server(error) => error.exit_code(),
-            Self::Unreachable { .. } => UNAVAILABLE,
-            Self::UnknownOutcome { .. } => UNKNOWN_OUTCOME,
+            Self::Unreachable { .. } | Self::AddressUnreachable { .. } => UNAVAILABLE,
+            Self::UnknownOutcome { .. } | Self::UnknownCreation { .. } => UNKNOWN_OUTCOME,
             Self::Child { code, .. } => *code,
             Self::Other(_) => REFUSED,
         }
@@ -87,7 +107,10 @@ impl CliError {
     #[must_use]
     pub fn concerns_every_request(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::UnknownOutcome { .. } => true,
+            Self::Unreachable { .. }
+            | Self::AddressUnreachable { .. }
+            | Self::UnknownOutcome { .. }
+            | Self::UnknownCreation { .. } => true,
             Self::Server(error) => matches!(
                 error.code,
                 ErrorCode::Unauthenticated
@@ -100,6 +123,17 @@ impl CliError {
                     | ErrorCode::QuotaExceeded
             ),
             Self::Usage(_) | Self::Child { .. } | Self::Other(_) => false,
+        }
+    }
+
+    /// The same error; where it is a server's with this code, with the verb's own advice in place of the usual one.
+    pub(crate) fn advising(self, code: ErrorCode, advice: &'static str) -> Self {
+        match self {
+            Self::Server(told) if told.code == code => Self::Server(ServerError {
+                advice: Some(advice),
+                ..told
+            }),
+            other => other,
         }
     }
 
@@ -120,6 +154,8 @@ pub struct ServerError {
     pub request_id: Option<String>,
     /// With `conflict`: the version found.
     pub actual_version: Option<u64>,
+    /// What to do, where the verb knows better than the code alone.
+    pub advice: Option<&'static str>,
 }
 
 impl ServerError {
@@ -138,7 +174,7 @@ impl ServerError {
         }
     }
 
-    fn advice(&self) -> &'static str {
+    fn usual_advice(&self) -> &'static str {
         match self.code {
             ErrorCode::InvalidRequest => "Nothing was changed; correct the request and try again",
             ErrorCode::Unauthenticated => {
@@ -192,7 +228,8 @@ impl fmt::Display for ServerError {
         if let Some(request_id) = &self.request_id {
             write!(formatter, " [request {request_id}]")?;
         }
-        write!(formatter, ". {}", self.advice())
+        let advice = self.advice.unwrap_or_else(|| self.usual_advice());
+        write!(formatter, ". {advice}")
     }
 }
 
@@ -206,6 +243,7 @@ mod tests {
             message: "a sentence.".into(),
             request_id: Some("r-1".into()),
             actual_version: None,
+            advice: None,
         })
     }
 
@@ -224,6 +262,25 @@ mod tests {
             cause: "x".into(),
         };
         assert_eq!(unknown.exit_code(), 7);
+        let unknown = CliError::UnknownCreation {
+            cause: "x".into(),
+            remedy: "y",
+        };
+        assert_eq!(unknown.exit_code(), 7);
+    }
+
+    #[test]
+    fn l5_a_verb_s_own_advice_stands_in_place_of_the_usual_one() {
+        let error = server(ErrorCode::Unauthenticated);
+        let other = error.clone().advising(ErrorCode::NotFound, "type again");
+        assert_eq!(other, error);
+        let text = error
+            .advising(ErrorCode::Unauthenticated, "type again")
+            .to_string();
+        assert!(
+            text.ends_with(". type again") && !text.contains("TOKEN"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -233,6 +290,7 @@ mod tests {
             message: "expected version 3".into(),
             request_id: None,
             actual_version: Some(4),
+            advice: None,
         };
         let text = error.to_string();
         assert!(

@@ -38,14 +38,25 @@ pub(crate) async fn run(client: &Client, args: HealthArgs) -> Result<ExitCode, C
             print_line(&printable(&error.message))?;
             Ok(ExitCode::from(UNAVAILABLE))
         }
-        Err(error) => Err(error),
+        Err(error) => Err(only_one_asked(error)),
     }
 }
 
 pub(crate) async fn metrics(client: &Client) -> Result<ExitCode, CliError> {
-    let answer = client.call_at(0, &Call::get(["metrics"])).await?;
-    print(answer.bytes())?;
+    let answer = client.call_at(0, &Call::get(["metrics"])).await;
+    print(answer.map_err(only_one_asked)?.bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says that the other addresses were not asked: whoever gives several may expect it.
+fn only_one_asked(error: CliError) -> CliError {
+    match error {
+        CliError::Unreachable { tried, cause } => CliError::AddressUnreachable {
+            address: tried,
+            cause,
+        },
+        other => other,
+    }
 }
 
 async fn every_address(client: &Client) -> Result<ExitCode, CliError> {

@@ -3,22 +3,29 @@
 //! Sealing concerns single nodes, so there is no failing over: it is done at every address that was given. What changes
 //! the cluster (slots, epochs) goes through any of them.
 
+use std::convert::identity;
 use std::io::{BufRead, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use jarvis_wire::SecretText;
 use jarvis_wire::seal::{
     AddSlot, EpochRotated, SealSlot, SealStatus, SlotAdded, SlotRemoved, Unseal,
 };
+use jarvis_wire::{ErrorCode, SecretText};
 use zeroize::Zeroizing;
 
 use super::client::{Call, Client};
 use super::error::CliError;
 use super::output::{Columns, or_dash, print, print_line};
+use super::retry::RepeatArgs;
 
 /// Longest passphrase read from a pipe; argon2id takes far more, a person types far less.
 const MAX_PASSPHRASE_BYTES: usize = 4_096;
+/// After a passphrase that no slot opens with; it needs no token, so that a better one would not help.
+const WRONG_PASSPHRASE: &str =
+    "Type it again; `jarvis-secrets seal status` shows an administrator the slots";
+/// After adding a slot with an unknown outcome: nobody can tell which of two it was, both open with the passphrase.
+const SLOT_REMEDY: &str = "`jarvis-secrets seal status` lists the slots: remove those that you do not know, then add it again";
 
 /// `seal [status | add-passphrase | remove-slot N | rotate-epoch]`
 #[derive(Args)]
@@ -35,23 +42,27 @@ enum SealCommand {
     AddPassphrase,
     /// Remove a way to unseal
     RemoveSlot {
-        /// Its number, as `seal status` shows it
+        /// Its name, as `seal status` shows it
         slot: String,
+        #[command(flatten)]
+        repeat: RepeatArgs,
     },
     /// Encrypt new versions under a new key epoch
-    RotateEpoch,
+    RotateEpoch(RepeatArgs),
 }
 
 pub(crate) async fn seal(client: &Client, args: SealArgs) -> Result<ExitCode, CliError> {
     match args.command {
-        None => at_every_address(client, &Call::post(["sys", "seal"])).await,
+        None => at_every_address(client, &Call::post(["sys", "seal"]), identity).await,
         Some(SealCommand::Status) => status(client).await,
         Some(SealCommand::AddPassphrase) => {
             let body = AddSlot {
                 kind: "passphrase".into(),
                 passphrase: SecretText::from(passphrase(true)?),
             };
-            let call = Call::post(["sys", "slots"]).json(&body)?;
+            let call = Call::post(["sys", "slots"])
+                .json(&body)?
+                .making_anew(SLOT_REMEDY);
             let added: SlotAdded = client.call(&call).await?.decode()?;
             print_line(&format!(
                 "slot {} opens with the new passphrase",
@@ -59,14 +70,14 @@ pub(crate) async fn seal(client: &Client, args: SealArgs) -> Result<ExitCode, Cl
             ))?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(SealCommand::RemoveSlot { slot }) => {
-            let call = Call::delete(["sys", "slots", &slot.to_string()]);
+        Some(SealCommand::RemoveSlot { slot, repeat }) => {
+            let call = Call::delete(["sys", "slots", &slot]).repeating(repeat.idempotency_key);
             let removed: SlotRemoved = client.call(&call).await?.decode()?;
             print_line(&format!("slot {} is removed", removed.slot))?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(SealCommand::RotateEpoch) => {
-            let call = Call::post(["sys", "epochs", "rotate"]);
+        Some(SealCommand::RotateEpoch(repeat)) => {
+            let call = Call::post(["sys", "epochs", "rotate"]).repeating(repeat.idempotency_key);
             let rotated: EpochRotated = client.call(&call).await?.decode()?;
             print_line(&format!(
                 "new versions are encrypted under epoch {}",
@@ -81,14 +92,22 @@ pub(crate) async fn unseal(client: &Client) -> Result<ExitCode, CliError> {
     let body = Unseal {
         passphrase: SecretText::from(passphrase(false)?),
     };
-    at_every_address(client, &Call::post(["sys", "unseal"]).json(&body)?).await
+    let call = Call::post(["sys", "unseal"]).json(&body)?;
+    at_every_address(client, &call, |error| {
+        error.advising(ErrorCode::Unauthenticated, WRONG_PASSPHRASE)
+    })
+    .await
 }
 
 /// Makes the call at every address and says what each answered; the first failure is the command's.
-async fn at_every_address(client: &Client, call: &Call) -> Result<ExitCode, CliError> {
+async fn at_every_address(
+    client: &Client,
+    call: &Call,
+    explain: fn(CliError) -> CliError,
+) -> Result<ExitCode, CliError> {
     let mut failure = None;
     for (index, address) in client.addresses().enumerate() {
-        let answer = client.call_at(index, call).await;
+        let answer = client.call_at(index, call).await.map_err(explain);
         match answer.and_then(|answer| answer.decode::<SealStatus>()) {
             Ok(status) => print_line(&format!("{address}: {}", word(status.sealed)))?,
             Err(error) => {

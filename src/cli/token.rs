@@ -12,6 +12,9 @@ use super::list::TableOrJson;
 use super::output::{Columns, or_dash, print, print_line};
 use super::retry::RepeatArgs;
 
+/// After making one with an unknown outcome: the token that nobody has seen works until it is revoked.
+const TOKEN_REMEDY: &str = "`jarvis-secrets token list` lists the tokens: revoke those that you do not know, then create one again";
+
 /// The verbs of `token`.
 #[derive(Subcommand)]
 pub(crate) enum TokenCommand {
@@ -43,8 +46,6 @@ pub(crate) struct CreateArgs {
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Output::Json)]
     output: Output,
-    #[command(flatten)]
-    repeat: RepeatArgs,
 }
 
 /// `token list [-o table|json]`
@@ -80,7 +81,7 @@ async fn create(client: &Client, args: CreateArgs) -> Result<(), CliError> {
     };
     let call = Call::post(["tokens"])
         .json(&body)?
-        .repeating(args.repeat.idempotency_key);
+        .making_anew(TOKEN_REMEDY);
     let answer = client.call(&call).await?;
     let created: CreatedToken = answer.decode()?;
     eprintln!("the server keeps only a hash of this token: it is not shown again");

@@ -13,7 +13,7 @@ pub struct ApiTls {
     pub cert_path: PathBuf,
     /// Its private key, PEM, mode 600.
     pub key_path: PathBuf,
-    /// CA of client certificates, PEM; with it, a certificate's SAN is a client id (I1).
+    /// CA of client certificates, PEM; missing: the cluster's own CA. A certificate's SAN is a client id (I1).
     pub client_ca_path: Option<PathBuf>,
 }
 

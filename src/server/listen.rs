@@ -1,7 +1,7 @@
 //! Listeners of the API: TCP, with TLS or without, and a unix socket (A13, F6, X5).
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,7 +83,9 @@ pub(super) struct Listeners {
 impl Listeners {
     /// Takes the bound port, loads certificates, opens the unix socket.
     pub(super) fn open(config: &Config, tcp: TcpListener) -> Result<Self, ListenError> {
-        let tls = config.tls.api.as_ref().map(acceptor).transpose()?;
+        let cluster_ca = config.paths.data_dir.join("ca.crt.der");
+        let tls = config.tls.api.as_ref();
+        let tls = tls.map(|api| acceptor(api, &cluster_ca)).transpose()?;
         let unix = match &config.server.unix_socket {
             Some(path) => Some(bind_unix(path)?),
             None => None,
@@ -258,7 +260,7 @@ async fn told(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await.map(|_| ());
 }
 
-fn bind_unix(path: &std::path::Path) -> Result<UnixListener, ListenError> {
+fn bind_unix(path: &Path) -> Result<UnixListener, ListenError> {
     let error = |source| ListenError::Address {
         address: path.display().to_string(),
         source,
@@ -273,11 +275,8 @@ fn bind_unix(path: &std::path::Path) -> Result<UnixListener, ListenError> {
     UnixListener::bind(path).map_err(error)
 }
 
-fn acceptor(api: &ApiTls) -> Result<TlsAcceptor, ListenError> {
-    let bad = |path: &PathBuf, reason: String| ListenError::Tls {
-        path: path.clone(),
-        reason,
-    };
+/// Certificates of clients are asked for, not demanded: a token is the other credential (I1).
+fn acceptor(api: &ApiTls, cluster_ca: &Path) -> Result<TlsAcceptor, ListenError> {
     let chain: Vec<_> = CertificateDer::pem_file_iter(&api.cert_path)
         .and_then(Iterator::collect)
         .map_err(|error| {
@@ -292,33 +291,47 @@ fn acceptor(api: &ApiTls) -> Result<TlsAcceptor, ListenError> {
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| bad(&api.cert_path, error.to_string()))?;
-    let builder = match &api.client_ca_path {
-        None => builder.with_no_client_auth(),
-        Some(path) => {
-            let mut roots = rustls::RootCertStore::empty();
-            let authorities: Vec<_> = CertificateDer::pem_file_iter(path)
-                .and_then(Iterator::collect)
-                .map_err(|error| bad(path, format!("no CA certificate in PEM: {error}")))?;
-            for authority in authorities {
-                roots
-                    .add(authority)
-                    .map_err(|error| bad(path, error.to_string()))?;
-            }
-            let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
-                Arc::new(roots),
-                provider,
-            )
+    let (path, authorities) = client_authorities(api, cluster_ca)?;
+    let mut roots = rustls::RootCertStore::empty();
+    for authority in authorities {
+        roots
+            .add(authority)
+            .map_err(|error| bad(path, error.to_string()))?;
+    }
+    let verifier =
+        rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .allow_unauthenticated()
             .build()
             .map_err(|error| bad(path, error.to_string()))?;
-            builder.with_client_cert_verifier(verifier)
-        }
-    };
     let mut config = builder
+        .with_client_cert_verifier(verifier)
         .with_single_cert(chain, key)
         .map_err(|error| bad(&api.cert_path, error.to_string()))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Whose client certificates count, and the file that says so: the configured CA's, or else the cluster CA's own, so that
+/// what `certificate create` makes works at once. The peers' copy is read, since no node runs without it.
+fn client_authorities<'a>(
+    api: &'a ApiTls,
+    cluster_ca: &'a Path,
+) -> Result<(&'a Path, Vec<CertificateDer<'static>>), ListenError> {
+    let Some(path) = &api.client_ca_path else {
+        let der = std::fs::read(cluster_ca).map_err(|error| bad(cluster_ca, error.to_string()))?;
+        return Ok((cluster_ca, vec![CertificateDer::from(der)]));
+    };
+    let authorities: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| bad(path, format!("no CA certificate in PEM: {error}")))?;
+    Ok((path.as_path(), authorities))
+}
+
+fn bad(path: &Path, reason: String) -> ListenError {
+    ListenError::Tls {
+        path: path.to_owned(),
+        reason,
+    }
 }
 
 /// Who a verified client certificate names: our own CA's `jarvis-client:` URI, or a DNS name (I1).

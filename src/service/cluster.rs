@@ -13,7 +13,7 @@ use jarvis_wire::health::StateHash;
 use jarvis_wire::text::SecretText;
 use sha2::{Digest, Sha256};
 
-use crate::service::{Service, ServiceError, unknown};
+use crate::service::{Service, ServiceError, secrets, unknown, unrepeatable};
 use crate::setup::JoinToken;
 
 impl Service {
@@ -64,7 +64,7 @@ impl Service {
         })
     }
 
-    /// Hands leadership over; audited before it happens.
+    /// Hands leadership over; audited before it happens. A repetition under the same key does not hand it on again.
     ///
     /// # Errors
     /// A7's errors; `invalid_request` when the target can not lead.
@@ -72,13 +72,20 @@ impl Service {
         &self,
         caller: Caller,
         request: &TransferLeader,
+        key: Option<(String, [u8; 32])>,
     ) -> Result<LeaderTransferred, ServiceError> {
         let change = Change::TransferLeader { to: request.to };
-        self.mutate(caller, None, change, "leadership").await?;
-        self.node
-            .transfer_leader(request.to)
-            .await
-            .map_err(ServiceError::invalid)?;
+        let reply = self
+            .mutate(caller, secrets::idempotency(key), change, "leadership")
+            .await?;
+        // "To anyone" is done once the term of its entry has passed; "to that one" once that one leads.
+        let has_moved = request.to.is_none() && self.node.probe().term > reply.log.term;
+        if !has_moved {
+            self.node
+                .transfer_leader(request.to)
+                .await
+                .map_err(ServiceError::invalid)?;
+        }
         let deadline = self.deadline();
         loop {
             match self.node.leader() {
@@ -105,6 +112,9 @@ impl Service {
         caller: Caller,
         request: &CreateJoinToken,
     ) -> Result<CreatedJoinToken, ServiceError> {
+        if request.ttl_secs == 0 {
+            return Err(ServiceError::invalid("ttl_secs: at least 1"));
+        }
         let mut secret = [0; 32];
         getrandom::fill(&mut secret)
             .map_err(|error| ServiceError::new(ErrorCode::Internal, error.to_string()))?;
@@ -115,7 +125,10 @@ impl Service {
             uses: request.uses,
             ttl_ms,
         };
-        let reply = self.mutate(caller, None, change, "join tokens").await?;
+        let reply = self
+            .mutate(caller, None, change, "join tokens")
+            .await
+            .map_err(unrepeatable)?;
         let Outcome::Created { expires } = reply.outcome else {
             return Err(unknown());
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jarvis_cluster::env::BoxFuture;
-use jarvis_cluster::tls::{self, ClusterCa, Validity};
+use jarvis_cluster::tls::{self, Validity};
 use jarvis_cluster::{JoinDesk, Node};
 use jarvis_domain::codec::{decode, encode};
 use jarvis_domain::command::{ClusterCommand, Command};
@@ -16,9 +16,9 @@ use jarvis_domain::member::Member;
 use jarvis_domain::outcome::{Outcome, Rejection};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 use crate::limits::{Limits, Reason};
+use crate::service::certificates::cluster_ca;
 use crate::service::vault::Vault;
 use crate::setup::{JoinAnswer, JoinQuestion, PEER_CERTIFICATE_LIFETIME};
 
@@ -52,20 +52,7 @@ impl Desk {
         self.refuse_unknown_token(&question.secret).await?;
         let cluster = self.node.with_view(|state| state.core.cluster.clone());
         let cluster = cluster.ok_or("this node has not heard from its cluster yet")?;
-        let key = self
-            .vault
-            .with_keyring(|keyring| {
-                keyring
-                    .root()
-                    .unwrap("ca-key", &cluster.cluster_id, &cluster.ca_key_wrapped)
-            })
-            .map_err(|error| error.to_string())?
-            .map_err(|error| format!("the cluster CA's key can not be unwrapped: {error}"))?;
-        let ca = ClusterCa::load(
-            &cluster.ca_certificate,
-            Zeroizing::new(key.expose().to_vec()),
-        )
-        .map_err(|error| error.to_string())?;
+        let ca = cluster_ca(&self.vault, &cluster).map_err(|error| error.to_string())?;
         let now_s = i64::try_from(self.node.now_ms() / 1_000).unwrap_or(i64::MAX);
         let validity = Validity::starting(now_s, PEER_CERTIFICATE_LIFETIME);
         // Not given out: it only shows which key the request is about.

@@ -2,14 +2,14 @@
 
 use jarvis_domain::command::{AdminView, Caller, Change};
 use jarvis_domain::name::ClientId;
-use jarvis_domain::outcome::Outcome;
+use jarvis_domain::outcome::{Outcome, Rejection};
 use jarvis_domain::policy::{Decision, DenyReason, Verb};
 use jarvis_wire::policy::{
     ApplyPolicy, ExplainPolicy, PolicyApplied, PolicyDocument, PolicyExplanation,
 };
 
 use crate::policy_file;
-use crate::service::{Service, ServiceError, secrets, unknown};
+use crate::service::{Service, ServiceError, refused, secrets, unknown};
 
 impl Service {
     /// The policy in force.
@@ -27,7 +27,7 @@ impl Service {
         })
     }
 
-    /// Replaces the policy; a dry run only says whether it would change anything.
+    /// Replaces the policy; a dry run only says whether it would change anything, or why it would be refused.
     ///
     /// # Errors
     /// A7's errors; `invalid_request` names the client and rule that is wrong.
@@ -40,10 +40,16 @@ impl Service {
         let policy = policy_file::parse(&request.policy)
             .map_err(|error| ServiceError::invalid(error.to_string()))?;
         if request.dry_run {
+            let client = caller.client.to_string();
             let state = self
                 .admin_view(caller, AdminView::Policy, "the policy")
                 .await?;
             let record = state.policy_record().ok_or_else(unknown)?;
+            let actual_version = record.version;
+            if request.cas.is_some_and(|wanted| wanted != actual_version) {
+                let conflict = Rejection::Conflict { actual_version };
+                return Err(refused(conflict, &client, "the policy"));
+            }
             let changed = record.policy != policy || record.source != request.policy;
             return Ok(PolicyApplied {
                 version: record.version,

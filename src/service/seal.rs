@@ -12,7 +12,7 @@ use jarvis_wire::seal::{AddSlot, EpochRotated, SealSlot, SealStatus, SlotAdded, 
 
 use crate::config::Config;
 use crate::service::vault::{Vault, VaultError};
-use crate::service::{Service, ServiceError, unknown};
+use crate::service::{Service, ServiceError, secrets, unknown, unrepeatable};
 use crate::setup::{shared_slot_context, slot_context};
 
 /// Tries to unseal with this node's key file. `Ok(false)`: the log does not say how yet (a node that just joined).
@@ -191,7 +191,8 @@ impl Service {
             blob,
         };
         self.mutate(caller, None, change, "the seal's slots")
-            .await?;
+            .await
+            .map_err(unrepeatable)?;
         Ok(SlotAdded { slot })
     }
 
@@ -203,12 +204,18 @@ impl Service {
         &self,
         caller: Caller,
         slot: &str,
+        key: Option<(String, [u8; 32])>,
     ) -> Result<SlotRemoved, ServiceError> {
         let change = Change::RemoveSlot {
             slot: slot.to_owned(),
         };
-        self.mutate(caller, None, change, &format!("slot {slot}"))
-            .await?;
+        self.mutate(
+            caller,
+            secrets::idempotency(key),
+            change,
+            &format!("slot {slot}"),
+        )
+        .await?;
         Ok(SlotRemoved {
             slot: slot.to_owned(),
             removed: true,
@@ -220,7 +227,11 @@ impl Service {
     /// # Errors
     /// A7's errors. When re-wrapping stops half-way the new epoch stands, old versions stay readable, and a repetition
     /// goes on.
-    pub async fn rotate_epoch(&self, caller: Caller) -> Result<EpochRotated, ServiceError> {
+    pub async fn rotate_epoch(
+        &self,
+        caller: Caller,
+        key: Option<(String, [u8; 32])>,
+    ) -> Result<EpochRotated, ServiceError> {
         self.refuse_sealed()?;
         let (current, left_behind) = self.node.with_view(|state| {
             let current = state.core.epoch;
@@ -247,12 +258,18 @@ impl Service {
             .map_err(|_| self.refuse_sealed().err().unwrap_or_else(unknown))?
             .map_err(|error| ServiceError::new(ErrorCode::Internal, error.to_string()))?;
         let change = Change::AddEpoch { number, wrapped };
-        self.mutate(caller.clone(), None, change, "key epochs")
+        let idempotency = secrets::idempotency(key);
+        self.mutate(caller.clone(), idempotency, change, "key epochs")
             .await?;
+        // The epoch is in the log; what follows needs it here. For a repetition it is the first time's, not `number`.
+        if !self.node.barrier(self.deadline()).await {
+            return Err(unknown());
+        }
+        let epoch = self.node.with_view(|state| state.core.epoch);
         self.rewrap_all(&caller).await?;
         self.retire_unused(&caller).await;
         Ok(EpochRotated {
-            epoch: u64::from(number),
+            epoch: u64::from(epoch),
         })
     }
 

@@ -267,7 +267,7 @@ impl Service {
             })
     }
 
-    /// The versions of one secret, without values (A9).
+    /// The versions of one secret, newest first, without values (A9).
     ///
     /// # Errors
     /// A7's errors.
@@ -299,7 +299,7 @@ impl Service {
         };
         Ok(VersionList {
             name: name.to_string(),
-            versions: secret.versions.iter().filter_map(describe).collect(),
+            versions: secret.versions.iter().rev().filter_map(describe).collect(),
             deleted_at: secret.deleted.map(|deleted| rfc3339(deleted.at)),
             undelete_until: secret.deleted.map(|deleted| rfc3339(deleted.until)),
         })
@@ -348,7 +348,15 @@ impl Service {
         let change = Change::Undelete { name: name.clone() };
         let reply = self
             .mutate(caller, idempotency(key), change, name.as_str())
-            .await?;
+            .await
+            .map_err(|error| match error.code {
+                // No version was expected here: this is what the conflict is about.
+                ErrorCode::Conflict => ServiceError {
+                    message: format!("{name} is not deleted; nothing was changed"),
+                    ..error
+                },
+                _ => error,
+            })?;
         match reply.outcome {
             Outcome::Undeleted { version, .. } => Ok(UndeletedSecret {
                 name: name.to_string(),
@@ -371,13 +379,21 @@ impl Service {
         versions: Option<Vec<u64>>,
         key: Option<(String, [u8; 32])>,
     ) -> Result<DestroyedSecret, ServiceError> {
+        let what = match versions.as_deref() {
+            Some([]) => {
+                return Err(ServiceError::invalid(
+                    "versions: name at least one, or leave it out to destroy all",
+                ));
+            }
+            Some([one]) => describe(&name, Some(*one)),
+            Some(several) => format!("one of these {} versions of {name}", several.len()),
+            None => name.to_string(),
+        };
         let change = Change::Destroy {
             name: name.clone(),
             versions,
         };
-        let reply = self
-            .mutate(caller, idempotency(key), change, name.as_str())
-            .await?;
+        let reply = self.mutate(caller, idempotency(key), change, &what).await?;
         match &reply.outcome {
             Outcome::Destroyed(destroyed) => Ok(DestroyedSecret {
                 name: name.to_string(),

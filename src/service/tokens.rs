@@ -17,7 +17,7 @@ use jarvis_wire::tokens::{
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::service::{Service, ServiceError, secrets, unknown};
+use crate::service::{Service, ServiceError, secrets, unknown, unrepeatable};
 
 impl Service {
     /// Makes a token; its secret half is shown in this answer only.
@@ -31,6 +31,11 @@ impl Service {
     ) -> Result<CreatedToken, ServiceError> {
         let client = ClientId::parse(&request.client)
             .map_err(|error| ServiceError::invalid(format!("client: {error}")))?;
+        if request.ttl_secs == Some(0) {
+            return Err(ServiceError::invalid(
+                "ttl_secs: at least 1, or leave it out for a token without an end",
+            ));
+        }
         let (id, secret, text) = tokens::generate()
             .map_err(|error| ServiceError::new(ErrorCode::Internal, error.to_string()))?;
         let ttl_ms = request
@@ -43,7 +48,10 @@ impl Service {
             client: client.clone(),
             ttl_ms,
         };
-        let reply = self.mutate(caller, None, change, "tokens").await?;
+        let reply = self
+            .mutate(caller, None, change, "tokens")
+            .await
+            .map_err(unrepeatable)?;
         let Outcome::Created { expires } = reply.outcome else {
             return Err(unknown());
         };
@@ -111,6 +119,7 @@ impl Service {
         &self,
         caller: Caller,
         request: &RevokeCertificate,
+        key: Option<(String, [u8; 32])>,
     ) -> Result<RevokedCertificate, ServiceError> {
         let not_after = OffsetDateTime::parse(&request.not_after, &Rfc3339)
             .map_err(|_| ServiceError::invalid("not_after is a time like 2027-01-31T00:00:00Z"))?;
@@ -122,8 +131,13 @@ impl Service {
             serial: serial.clone(),
             not_after,
         };
-        self.mutate(caller, None, change, "client certificates")
-            .await?;
+        self.mutate(
+            caller,
+            secrets::idempotency(key),
+            change,
+            "client certificates",
+        )
+        .await?;
         Ok(RevokedCertificate {
             serial,
             revoked: true,

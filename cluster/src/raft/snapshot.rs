@@ -233,30 +233,40 @@ impl SnapshotStore {
             path: self.dir.clone(),
             source,
         })?;
+        let mut damaged = Vec::new();
         for path in files {
             match verify(&*self.disk, &path)
                 .and_then(|bytes| Ok((bytes, Reader::open(&*self.disk, &path)?.head()?)))
             {
                 Ok((bytes, head)) => {
+                    self.put_aside(&damaged)?;
                     let file = SnapshotFile { path, bytes };
                     *lock(&self.newest) = Some((file.clone(), head.meta()));
                     return Ok(Some((file, head)));
                 }
                 Err(SnapshotError::Damaged { reason, .. }) => {
-                    tracing::warn!(path = %path.display(), reason, "a snapshot file is damaged; it is put aside and the older one serves");
-                    // It must not count as one of the two that are kept.
-                    let aside = path.with_extension("damaged");
-                    self.disk
-                        .rename(&path, &aside)
-                        .map_err(|source| SnapshotError::Disk {
-                            path: aside,
-                            source,
-                        })?;
+                    tracing::warn!(path = %path.display(), reason, "a snapshot file is damaged");
+                    damaged.push(path);
                 }
                 Err(error) => return Err(error),
             }
         }
         Ok(None)
+    }
+
+    /// Damaged files must not count among the two that are kept; they are renamed once an older one serves.
+    fn put_aside(&self, damaged: &[PathBuf]) -> Result<(), SnapshotError> {
+        for path in damaged {
+            tracing::warn!(path = %path.display(), "the damaged snapshot file is put aside; the older one serves");
+            let aside = path.with_extension("damaged");
+            self.disk
+                .rename(path, &aside)
+                .map_err(|source| SnapshotError::Disk {
+                    path: aside,
+                    source,
+                })?;
+        }
+        Ok(())
     }
 
     /// Loads the state of a file.

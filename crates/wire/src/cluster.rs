@@ -109,7 +109,7 @@ pub struct CreateJoinToken {
     /// How many nodes may join with it.
     #[serde(default = "default_uses")]
     pub uses: u32,
-    /// Seconds until it expires.
+    /// Seconds until it expires, at least 1.
     #[serde(default = "default_ttl_secs")]
     pub ttl_secs: u64,
 }

@@ -6,9 +6,10 @@
 //! `Debug` shows nothing. Times are RFC 3339 in UTC, as text (A10).
 //!
 //! Reading order: [`error`] and [`text`] are the vocabulary; [`secrets`] is the heart; then [`policy`], [`tokens`],
-//! [`seal`], [`cluster`], [`audit`] and [`health`].
+//! [`certificates`], [`seal`], [`cluster`], [`audit`] and [`health`].
 
 pub mod audit;
+pub mod certificates;
 pub mod cluster;
 pub mod error;
 pub mod health;

@@ -21,7 +21,7 @@ pub struct ApplyPolicy {
     /// The version that it replaces; `conflict` if another one is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cas: Option<u64>,
-    /// `true` checks and changes nothing.
+    /// `true` checks, `cas` included, and changes nothing.
     #[serde(default)]
     pub dry_run: bool,
 }

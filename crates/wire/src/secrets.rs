@@ -279,7 +279,7 @@ pub struct UndeletedSecret {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DestroySecret {
-    /// The versions to destroy; all of them, and the name, if missing.
+    /// The versions to destroy, at least one; all of them, and the name, if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub versions: Option<Vec<u64>>,
 }

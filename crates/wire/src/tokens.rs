@@ -11,7 +11,7 @@ use crate::text::SecretText;
 pub struct CreateToken {
     /// The client id that the token is bound to.
     pub client: String,
-    /// Seconds until it expires; null = never.
+    /// Seconds until it expires, at least 1; null = never.
     #[serde(default)]
     pub ttl_secs: Option<u64>,
 }

@@ -134,6 +134,30 @@ async fn a7_after_a_lost_answer_an_error_of_one_attempt_is_not_the_write_s_outco
 }
 
 #[tokio::test]
+async fn a11_a_credential_that_may_have_been_made_is_not_made_twice() {
+    let server = Scripted::start(vec![(503, NO_LEADER), (0, ""), (200, "{}")]).await;
+    let call = Call::post(["tokens"]).making_anew("list them");
+    let Err(error) = client(&[&server.url]).call(&call).await else {
+        panic!("done")
+    };
+    assert_eq!(error.exit_code(), 7);
+    assert!(error.to_string().contains("list them"), "{error}");
+    assert_eq!(server.header(0, "idempotency-key"), None);
+    assert_eq!(server.seen.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn l5_a_question_to_one_address_names_only_that_one() {
+    let (dead, other) = (closed_port().await, closed_port().await);
+    let client = client(&[&dead, &other]);
+    let Err(error) = client.call_at(0, &Call::get(["healthz"])).await else {
+        panic!("done")
+    };
+    let text = error.to_string();
+    assert!(text.contains(&dead) && !text.contains(&other), "{text}");
+}
+
+#[tokio::test]
 async fn a7_a_definite_error_is_not_tried_elsewhere() {
     let refused = r#"{"error":"not_authorized","message":"no","request_id":"r"}"#;
     let first = Scripted::start(vec![(403, refused)]).await;

@@ -69,10 +69,15 @@ impl Failure {
         }
     }
 
-    /// The one to report of two: what a server said explains more than a neighbour that is down.
+    /// Whether a server said it.
+    pub(super) fn was_told(&self) -> bool {
+        matches!(self, Self::Server(_))
+    }
+
+    /// The one to report of two: what a server said explains more than a neighbour that is down or silent.
     pub(super) fn or_clearer(self, next: Self) -> Self {
         match (self, next) {
-            (said @ Self::Server(_), Self::Unreachable(_)) => said,
+            (said @ Self::Server(_), Self::Unreachable(_) | Self::Broken(_)) => said,
             (_, next) => next,
         }
     }
@@ -159,12 +164,14 @@ fn server_error(status: u16, body: &[u8]) -> Told {
             message: message.unwrap_or("the server gave no reason").to_owned(),
             request_id,
             actual_version,
+            advice: None,
         }),
         (None, _) => Told::BySomebodyElse(ServerError {
             code: nearest_code(status),
             message: foreign_text(status, body),
             request_id,
             actual_version,
+            advice: None,
         }),
     }
 }
@@ -223,6 +230,25 @@ mod tests {
             );
             assert_eq!(elsewhere, passing, "{code}");
         }
+    }
+
+    #[test]
+    fn a7_what_a_server_said_is_told_whatever_its_neighbours_do_afterwards() {
+        let body = r#"{"error":"no_leader","message":"m","request_id":"r"}"#;
+        for silent in [
+            Failure::Unreachable("Connection refused".into()),
+            Failure::Broken("no answer in time".into()),
+        ] {
+            let Verdict::Elsewhere(said) = of(503, body) else {
+                panic!("final")
+            };
+            assert!(said.or_clearer(silent).was_told());
+        }
+        let silent = Failure::Broken("no answer in time".into());
+        let Verdict::Elsewhere(said) = of(503, body) else {
+            panic!("final")
+        };
+        assert!(silent.or_clearer(said).was_told());
     }
 
     #[test]

@@ -73,6 +73,36 @@ impl Report {
         };
         *self.by_event.entry(name.to_owned()).or_default() += 1;
     }
+
+    fn write_signatures(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let signers: Vec<String> = self.signers.iter().map(u64::to_string).collect();
+        let nodes = if signers.len() == 1 { "node" } else { "nodes" };
+        let checkpoints = counted(self.checkpoints, "checkpoint", "checkpoints");
+        let by = format!("{checkpoints} of {nodes} {}", signers.join(", "));
+        match (self.signed_upto_seq, self.checkpoints) {
+            (0, 0) if self.unchecked_checkpoints > 0 => {
+                formatter.write_str("no signatures that can be checked")?;
+            }
+            (0, 0) => formatter.write_str("no signatures yet")?,
+            (0, _) => write!(formatter, "not signed by a majority of voters yet ({by})")?,
+            (seq, _) => write!(
+                formatter,
+                "signed by a majority of voters up to event {seq} ({by})"
+            )?,
+        }
+        let newer = if self.signed_upto_seq == 0 {
+            counted(self.unsigned_tail, "event is", "events are")
+        } else {
+            counted(self.unsigned_tail, "newer event is", "newer events are")
+        };
+        write!(formatter, "; {newer} chained only")
+    }
+}
+
+/// `1 segment`, `2 segments`.
+fn counted(count: u64, one: &str, several: &str) -> String {
+    let what = if count == 1 { one } else { several };
+    format!("{count} {what}")
 }
 
 impl fmt::Display for Report {
@@ -82,24 +112,22 @@ impl fmt::Display for Report {
         }
         writeln!(
             formatter,
-            "the chain holds: events {} to {} in {} segments",
-            self.first_seq, self.last_seq, self.segments
+            "the chain holds: events {} to {} in {}",
+            self.first_seq,
+            self.last_seq,
+            counted(self.segments, "segment", "segments")
         )?;
         writeln!(formatter, "head {}", self.head)?;
-        let signers: Vec<String> = self.signers.iter().map(u64::to_string).collect();
-        write!(
-            formatter,
-            "signed by a majority of voters up to event {} ({} checkpoints of nodes {}); {} newer events are chained only",
-            self.signed_upto_seq,
-            self.checkpoints,
-            signers.join(", "),
-            self.unsigned_tail
-        )?;
+        self.write_signatures(formatter)?;
         if self.unchecked_checkpoints > 0 {
-            let count = self.unchecked_checkpoints;
+            let older = counted(
+                self.unchecked_checkpoints,
+                "older checkpoint",
+                "older checkpoints",
+            );
             write!(
                 formatter,
-                "\n{count} older checkpoints could not be checked: their keys were retired"
+                "\n{older} could not be checked: their keys were retired"
             )?;
         }
         if self.unfinished_last_line {
@@ -109,5 +137,56 @@ impl fmt::Display for Report {
             )?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn young() -> Report {
+        Report {
+            events: 4,
+            first_seq: 1,
+            last_seq: 4,
+            segments: 1,
+            unsigned_tail: 4,
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn x4_a_young_trail_says_that_nobody_has_signed_yet() {
+        let text = young().to_string();
+        assert!(
+            text.starts_with("the chain holds: events 1 to 4 in 1 segment\n"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("\nno signatures yet; 4 events are chained only"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn x4_signatures_are_told_with_their_nodes_and_how_far_they_reach() {
+        let one = Report {
+            checkpoints: 1,
+            signers: BTreeSet::from([1]),
+            ..young()
+        };
+        let text = one.to_string();
+        let expected = "not signed by a majority of voters yet (1 checkpoint of node 1); 4 events are chained only";
+        assert!(text.ends_with(expected), "{text}");
+        let several = Report {
+            checkpoints: 2,
+            signers: BTreeSet::from([1, 2]),
+            signed_upto_seq: 3,
+            unsigned_tail: 1,
+            ..young()
+        };
+        let text = several.to_string();
+        let expected = "signed by a majority of voters up to event 3 (2 checkpoints of nodes 1, 2); 1 newer event is chained only";
+        assert!(text.ends_with(expected), "{text}");
     }
 }

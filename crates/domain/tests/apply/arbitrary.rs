@@ -134,6 +134,7 @@ fn target() -> impl Strategy<Value = Target> {
         1 => secret_name().prop_map(|name| Target::Versions { name }),
         1 => Just(Target::List),
         1 => view.prop_map(Target::Admin),
+        1 => text().prop_map(|reason| Target::Refused { reason }),
     ]
 }
 

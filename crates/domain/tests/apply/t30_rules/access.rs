@@ -234,6 +234,43 @@ fn c3_an_access_to_what_is_not_there_leaves_its_event() {
     }
 }
 
+#[test]
+fn c3_a_refusal_by_the_node_itself_leaves_its_event() {
+    let mut world = World::begun();
+    let refused = |reason: &str| {
+        let reason = reason.to_owned();
+        access_by(caller("backend"), Target::Refused { reason })
+    };
+    let outcome = world.refused(refused("example"));
+    let expected = Rejection::NotAuthorized {
+        target: String::new(),
+        reason: "example".to_owned(),
+    };
+    assert_eq!(outcome, expected);
+    assert_eq!(world.events().len(), 1);
+    let event = &world.events()[0];
+    assert_eq!(event["event"], "request.refused");
+    assert_eq!(event["outcome"], "deny");
+    assert_eq!(event["reason"], "example");
+    // Two bytes a letter, and one before: the bound of 64 bytes falls into the middle of one.
+    world.refused(refused(&format!("a{}", "ä".repeat(100))));
+    let kept = world.events()[0]["reason"].as_str().map(str::len);
+    assert_eq!(kept, Some(63));
+}
+
+#[test]
+fn i1_a_certificate_that_has_ended_can_not_be_revoked_any_more() {
+    let mut world = World::begun();
+    let revoke = |not_after| {
+        let serial = "0a".to_owned();
+        mutation("admin", Change::RevokeCertificate { serial, not_after })
+    };
+    let refused = world.refused(revoke(START));
+    assert!(matches!(refused, Rejection::Invalid { .. }));
+    assert_eq!(world.events().len(), 1, "C3");
+    assert_eq!(word(&world.run(revoke(START + 1))), "done");
+}
+
 /// DESIGN section 2: a list is a view as of its index, untouched by what follows in the same batch.
 #[test]
 fn a_view_does_not_change_behind_its_reader() {

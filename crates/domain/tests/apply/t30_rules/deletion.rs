@@ -103,6 +103,27 @@ fn rule_5_destruction_waits_an_hour_after_agreed_time_stepped() {
 }
 
 #[test]
+fn rule_5_a_step_is_told_once_though_several_entries_say_it() {
+    let mut world = World::begun();
+    step(&mut world);
+    assert_eq!(world.events().len(), 1);
+    let held = world.state.core.hold_destruction_until;
+    assert_eq!(held, START + DESTRUCTION_HOLD);
+    world.advance(9_999);
+    step(&mut world);
+    assert!(world.events().is_empty());
+    assert_eq!(world.state.core.hold_destruction_until, held);
+    world.advance(1);
+    step(&mut world);
+    assert_eq!(
+        world.events().len(),
+        1,
+        "ten seconds later it is another step"
+    );
+    assert_eq!(world.state.core.hold_destruction_until, held + 10_000);
+}
+
+#[test]
 fn rule_5_time_never_runs_backwards() {
     let mut world = World::begun();
     world.advance(5_000);
