@@ -6,6 +6,10 @@ use crate::time::{DAY, Millis};
 
 /// Versions kept per secret by plain writes (R2).
 pub const MAX_VERSIONS: usize = 10;
+/// Names ever written, destroyed ones included: their last version number is remembered so that it is never used twice.
+pub const MAX_NAMES: usize = 1_000_000;
+/// Most versions per secret that a cluster can be begun with.
+pub const MAX_VERSIONS_LIMIT: u32 = 1_000;
 /// Longest value the vault can be configured to take (A14): 1 MiB of plaintext and the cipher's 16-byte tag.
 pub const MAX_CIPHERTEXT_BYTES: usize = 1024 * 1024 + 16;
 /// Writes in one batch (A15).

@@ -3,7 +3,7 @@
 use crate::apply::Txn;
 use crate::audit::Head;
 use crate::command::{ClusterCommand, Init, JournalEvent};
-use crate::limits::MAX_TEXT_BYTES;
+use crate::limits::{MAX_CIPHERTEXT_BYTES, MAX_TEXT_BYTES, MAX_VERSIONS_LIMIT};
 use crate::member::{Epoch, MAX_BLOB_BYTES, MAX_MEMBERS, Member, SealSlot};
 use crate::name::ClientId;
 use crate::outcome::{Outcome, Rejection, Reply};
@@ -46,6 +46,11 @@ fn begin(txn: &mut Txn<'_>, init: &Init) -> Result<Outcome, Rejection> {
         .validate()
         .map_err(|error| invalid(&error.to_string()))?;
     check_member(&init.member)?;
+    let limits = &init.limits;
+    let too_long = limits.max_ciphertext_bytes > MAX_CIPHERTEXT_BYTES as u64;
+    if too_long || limits.max_versions == 0 || limits.max_versions > MAX_VERSIONS_LIMIT {
+        return Err(invalid("the vault's limits are out of bounds"));
+    }
     if init.slot.blob.len() > MAX_BLOB_BYTES || init.epoch.len() > MAX_BLOB_BYTES {
         return Err(invalid("a wrapped key is too long"));
     }

@@ -62,6 +62,7 @@ fn destroy(txn: &mut Txn<'_>) {
     }
     let remembered = crate::secret::Secret {
         versions: Vec::new(),
+        about: crate::secret::About::default(),
         ..(*secret).clone()
     };
     txn.state.put_secret(name.clone(), remembered);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::apply::Txn;
 use crate::command::{Caller, Write};
-use crate::limits::{MAX_BATCH_WRITES, MAX_TEXT_BYTES, VERSION_OVERHEAD_BYTES};
+use crate::limits::{MAX_BATCH_WRITES, MAX_NAMES, MAX_TEXT_BYTES, VERSION_OVERHEAD_BYTES};
 use crate::name::SecretName;
 use crate::outcome::{Outcome, Rejection, Written};
 use crate::secret::{About, Deleted, SealedValue, Secret, Version};
@@ -87,6 +87,13 @@ fn check_quota(txn: &Txn<'_>, writes: &[Write]) -> Result<(), Rejection> {
         .map(|write| cost(&write.name, &write.value))
         .sum();
     let limit = txn.state.core.limits.max_vault_bytes;
+    let new_names = writes
+        .iter()
+        .filter(|write| !txn.state.secrets.contains(&write.name))
+        .count();
+    if new_names > 0 && txn.state.secrets.len() + new_names > MAX_NAMES {
+        return Err(Rejection::Quota { limit });
+    }
     if txn.state.core.vault_bytes.saturating_add(added) > limit {
         return Err(Rejection::Quota { limit });
     }
@@ -301,6 +308,7 @@ pub(super) fn destroy(
         if let Some(deleted) = left.deleted {
             txn.state.deletions.remove(&(deleted.until, name.clone()));
         }
+        left.about = About::default();
         left.deleted.get_or_insert(Deleted {
             at: txn.now,
             until: txn.now,
