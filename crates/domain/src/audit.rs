@@ -2,7 +2,7 @@
 //!
 //! A line is `{"seq":…,"time":…,"index":…,"event":…,"outcome":…,…,"hash":"…"}` and a newline. With B the bytes before
 //! `,"hash"`, `hash_n = SHA-256(hash_{n-1} ‖ B)`, `hash_0` = 32 zero bytes. A segment closes after
-//! [`SEGMENT_EVENTS`](crate::limits::SEGMENT_EVENTS) events or [`SEGMENT_BYTES`](crate::limits::SEGMENT_BYTES) bytes and is
+//! [`SEGMENT_EVENTS`] events or [`SEGMENT_BYTES`] bytes and is
 //! known by its first sequence number and the chain's head after its last event, which commits to every byte so far.
 
 use std::fmt::Write as _;
