@@ -16,7 +16,7 @@ pub(super) fn write(
     caller: &Caller,
     writes: &[Write],
 ) -> Result<Outcome, Rejection> {
-    check_batch(txn, writes)?;
+    check_batch(writes)?;
     for write in writes {
         check_value(txn, &write.value)?;
         check_about(&write.about)?;
@@ -31,7 +31,7 @@ pub(super) fn write(
     Ok(Outcome::Written(written))
 }
 
-fn check_batch(txn: &Txn<'_>, writes: &[Write]) -> Result<(), Rejection> {
+fn check_batch(writes: &[Write]) -> Result<(), Rejection> {
     if writes.is_empty() || writes.len() > MAX_BATCH_WRITES {
         return Err(invalid("a batch holds 1 to 64 writes"));
     }
@@ -39,7 +39,6 @@ fn check_batch(txn: &Txn<'_>, writes: &[Write]) -> Result<(), Rejection> {
     if names.len() != writes.len() {
         return Err(invalid("a batch names each secret once"));
     }
-    let _ = txn;
     Ok(())
 }
 
