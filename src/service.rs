@@ -229,21 +229,30 @@ impl Service {
             }
             _ => self.foresee(&caller, Verb::Admin, std::iter::empty())?,
         }
-        let command = Command::Mutate(Mutation {
+        let mutation = Mutation {
             caller,
             idempotency,
             change,
-        });
-        let reply = self
-            .node
-            .propose(command, self.deadline())
-            .await
-            .map_err(not_proposed)?;
-        self.count(&reply.outcome);
+        };
+        let reply = self.propose(mutation).await?;
         match reply.outcome {
             Outcome::Rejected(rejection) => Err(refused(rejection, &client, what)),
             _ => Ok(reply),
         }
+    }
+
+    /// Proposes a mutation, and counts and times what came of it.
+    async fn propose(&self, mutation: Mutation) -> Result<Reply, ServiceError> {
+        let asked = self.node.monotonic();
+        let reply = self
+            .node
+            .propose(Command::Mutate(mutation), self.deadline())
+            .await
+            .map_err(not_proposed)?;
+        self.metrics
+            .committed(self.node.monotonic().saturating_sub(asked));
+        self.count(&reply.outcome);
+        Ok(reply)
     }
 
     /// I3: a client that keeps asking for what this node knows to be denied is slowed before it reaches the log. The

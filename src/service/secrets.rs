@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jarvis_crypto::SecretBytes;
-use jarvis_domain::command::{Caller, Change, Idempotency, Target, Write};
+use jarvis_domain::command::{Caller, Change, Idempotency, Mutation, Target, Write};
 use jarvis_domain::limits::MAX_BATCH_WRITES;
 use jarvis_domain::name::{ClientId, SecretName};
 use jarvis_domain::outcome::{Outcome, Rejection, Reply, Written};
@@ -158,18 +158,12 @@ impl Service {
         let idempotency = key.map(|(key, mac)| Idempotency { key, mac });
         for _ in 0..EPOCH_TRIES {
             let change = Change::Write(self.encrypt(&secrets)?);
-            let command =
-                jarvis_domain::command::Command::Mutate(jarvis_domain::command::Mutation {
-                    caller: caller.clone(),
-                    idempotency: idempotency.clone(),
-                    change,
-                });
-            let reply = self
-                .node
-                .propose(command, self.deadline())
-                .await
-                .map_err(super::not_proposed)?;
-            self.count(&reply.outcome);
+            let mutation = Mutation {
+                caller: caller.clone(),
+                idempotency: idempotency.clone(),
+                change,
+            };
+            let reply = self.propose(mutation).await?;
             match &reply.outcome {
                 Outcome::Written(written) => {
                     self.metrics.secrets_created(written.len() as u64);
