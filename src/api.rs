@@ -18,6 +18,7 @@ mod audit;
 mod certificates;
 mod cluster;
 mod debug;
+mod document;
 mod error;
 mod extract;
 mod health;
@@ -96,7 +97,7 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
 pub fn router(app: App) -> Router {
     let (routes, document) = routes();
     // Made once: the document does not change while the server runs.
-    let document = document.to_json().unwrap_or_else(|_| "{}".to_owned());
+    let document = document::text(&document);
     let document = axum::routing::get(move || {
         let document = document.clone();
         async move { ([("content-type", "application/json")], document) }

@@ -51,11 +51,12 @@ Exit codes:
   4  not authenticated, or not authorized
   5  conflict: another version than the expected one
   6  unavailable: no leader, sealed, or no address reachable
-  7  unknown outcome: it may have happened; the message says how to go on safely
+  7  unknown outcome: it may have happened; the message holds the safe repetition
 `run` exits with the child's code (126 and 127 as in a shell when it can not be started).
 
 Environment:
-  JARVIS_SECRETS_URL     one address or several, separated by commas
+  JARVIS_SECRETS_URL     one address or several, separated by commas: http://HOST:PORT, https://HOST:PORT,
+                         unix:///PATH/OF/SOCKET
   JARVIS_CLIENT_ID       the client's name
   JARVIS_SECRETS_TOKEN   the bearer token
   JARVIS_SECRETS_CACERT, JARVIS_SECRETS_CERT, JARVIS_SECRETS_KEY   PEM files for TLS";

@@ -117,7 +117,12 @@ async fn serve(
     let client = supervisor.client()?;
     if let Some(file) = &args.import {
         screen.say(format!("importing {}", file.display()));
-        let report = import_file(&client, file, &ImportOptions::default()).await?;
+        let options = ImportOptions::default();
+        let report = tokio::select! {
+            report = import_file(&client, file, &options) => report?,
+            // A node that dies meanwhile is started again: the import goes on through the others.
+            result = supervisor.supervise() => return result,
+        };
         screen.say(without_names_that_went_well(&report.to_string()));
     }
     supervisor.publish()?;

@@ -111,13 +111,21 @@ impl<C: Clock + Clone> Limits<C> {
 
     /// A refusal that was decided elsewhere: 401, sealed, no leader.
     pub fn count(&self, reason: Reason, client: Option<&str>) {
-        lock(&self.shared.aggregates).add(reason, client);
+        lock(&self.shared.aggregates).add(reason, client, 1);
     }
 
     /// What was counted since the last call, for one audit event each. Call it once a minute.
     #[must_use]
     pub fn drain_aggregates(&self) -> Vec<Aggregate> {
         lock(&self.shared.aggregates).drain()
+    }
+
+    /// Takes back what could not be told: the next drain has it, with what came meanwhile.
+    pub fn put_back(&self, aggregate: &Aggregate) {
+        let mut reasons = Reason::ALL.into_iter();
+        if let Some(reason) = reasons.find(|reason| reason.as_str() == aggregate.kind) {
+            lock(&self.shared.aggregates).add(reason, aggregate.client.as_deref(), aggregate.count);
+        }
     }
 
     fn refuse(&self, reason: Reason, client: Option<&str>) -> Reason {

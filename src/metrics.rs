@@ -104,6 +104,7 @@ pub struct Metrics {
     fsync: GaugeVec,
     sealed: IntGauge,
     certificate_expiry: GaugeVec,
+    next_rotation: IntGauge,
 }
 
 impl Metrics {
@@ -180,6 +181,10 @@ impl Metrics {
                 "jarvis_certificate_expiry_seconds",
                 "Seconds until a certificate expires, negative afterwards; 0 where there is none.",
                 &["which"],
+            ),
+            next_rotation: make.gauge(
+                "jarvis_next_rotation_due_seconds",
+                "Seconds until the next secret is due for rotation, negative when one is overdue; 0 where there is none.",
             ),
             registry,
         };
@@ -335,6 +340,11 @@ impl Metrics {
         gauge.set(seconds);
     }
 
+    /// Seconds until the next secret is due for rotation; `None` where there is none.
+    pub fn set_next_rotation(&self, seconds: Option<i64>) {
+        self.next_rotation.set(seconds.unwrap_or(0));
+    }
+
     /// Prometheus' text format; its content type is [`CONTENT_TYPE`].
     #[must_use]
     pub fn render(&self) -> String {
@@ -440,7 +450,7 @@ mod tests {
     use super::*;
 
     /// The families of REQUIREMENTS M.
-    const FAMILIES: [&str; 24] = [
+    const FAMILIES: [&str; 25] = [
         "http_requests_total",
         "http_requests_success",
         "http_request_duration_seconds",
@@ -465,6 +475,7 @@ mod tests {
         "jarvis_fsync_seconds",
         "jarvis_sealed",
         "jarvis_certificate_expiry_seconds",
+        "jarvis_next_rotation_due_seconds",
     ];
 
     fn has(text: &str, line: &str) -> bool {

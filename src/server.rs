@@ -14,7 +14,7 @@ use jarvis_cluster::env::Env;
 use jarvis_cluster::network::Security;
 use jarvis_cluster::raft::RaftTiming;
 use jarvis_cluster::tls::{self, PeerTls};
-use jarvis_cluster::{Node, NodeConfig, StartError};
+use jarvis_cluster::{Node, NodeConfig, ProposeError, StartError};
 use jarvis_domain::command::{Caller, Change, ClusterCommand, Command, Mutation};
 use jarvis_domain::name::ClientId;
 use jarvis_domain::outcome::Outcome;
@@ -43,6 +43,8 @@ const FIRST_DEADLINE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(100);
 /// Aggregated refusals go into the log this often (I3).
 const AGGREGATE_PERIOD: Duration = Duration::from_secs(60);
+/// At the end the last ones get this long: an entry takes a few milliseconds, or there is no majority.
+const LAST_AGGREGATES: Duration = Duration::from_millis(500);
 
 /// Why a server does not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +137,7 @@ async fn serve(config: Config, exit_with_stdin: bool) -> Result<(), ServerError>
     let certificates = Arc::new(certificates(&config, &files));
     let first = files.first()?;
     tokio::spawn(settle(node.clone(), vault, config.clone(), files, first));
+    let counted = limits.clone();
     tokio::spawn(tell_aggregates(node.clone(), limits.clone()));
     let started = node.monotonic();
     let router = api::router(App {
@@ -157,6 +160,7 @@ async fn serve(config: Config, exit_with_stdin: bool) -> Result<(), ServerError>
     wait_for_end(exit_with_stdin).await;
     tracing::info!("stopping");
     stop.send_replace(true);
+    let _ = tokio::time::timeout(LAST_AGGREGATES, tell(&node, &counted)).await;
     if node.leads() {
         let _ = tokio::time::timeout(LEAVE_LEADERSHIP, node.transfer_leader(None)).await;
     }
@@ -188,6 +192,9 @@ fn identity_or_begin(config: &Config, files: &Files) -> Result<Identity, ServerE
         path.display(),
         path.display()
     );
+    if let Some(warning) = report.warning {
+        tracing::warn!("{warning}");
+    }
     files
         .identity()?
         .ok_or_else(|| ServerError::Other("the new cluster's identity is not there".to_owned()))
@@ -382,23 +389,38 @@ async fn done(node: &Node, command: Command) -> bool {
 async fn tell_aggregates(node: Node, limits: Arc<Limits>) {
     loop {
         tokio::time::sleep(AGGREGATE_PERIOD).await;
-        for aggregate in limits.drain_aggregates() {
-            let client = aggregate
-                .client
-                .as_deref()
-                .and_then(|client| ClientId::parse(client).ok());
-            let (kind, count) = (aggregate.kind.to_owned(), aggregate.count);
-            let command = Command::Cluster(Box::new(ClusterCommand::Aggregate {
-                kind,
-                client,
-                count,
-            }));
-            if !done(&node, command).await {
+        tell(&node, &limits).await;
+    }
+}
+
+/// What certainly is not in the trail is kept for the next time: an outage must not hide how many it turned away.
+async fn tell(node: &Node, limits: &Limits) {
+    let mut waiting = limits.drain_aggregates().into_iter();
+    while let Some(aggregate) = waiting.next() {
+        let client = aggregate
+            .client
+            .as_deref()
+            .and_then(|client| ClientId::parse(client).ok());
+        let (kind, count) = (aggregate.kind, aggregate.count);
+        let command = Command::Cluster(Box::new(ClusterCommand::Aggregate {
+            kind: kind.to_owned(),
+            client,
+            count,
+        }));
+        match node.propose(command, Instant::now() + FIRST_DEADLINE).await {
+            Ok(reply) if !matches!(reply.outcome, Outcome::Rejected(_)) => {}
+            Err(ProposeError::UnknownOutcome) => {
+                tracing::warn!(kind, count, "refused requests may be missing in the trail");
+            }
+            Ok(_) | Err(_) => {
                 tracing::warn!(
-                    kind = aggregate.kind,
+                    kind,
                     count,
-                    "refused requests could not be put into the trail"
+                    "refused requests are not in the trail yet; it is tried again"
                 );
+                limits.put_back(&aggregate);
+                waiting.for_each(|rest| limits.put_back(&rest));
+                return;
             }
         }
     }

@@ -25,7 +25,9 @@ use crate::metrics::Metrics;
 
 mod certificates;
 mod cluster;
+mod credential;
 mod desk;
+mod due;
 mod identity;
 mod policies;
 mod seal;
@@ -59,6 +61,8 @@ pub struct ServiceError {
     pub actual_version: Option<u64>,
     /// The client this is about, once it is known: floods of refusals are counted per client (I3).
     pub client: Option<String>,
+    /// Set where a limit refused before anything reached the log: what metrics and the trail's aggregates call it (I3).
+    pub refused: Option<Reason>,
 }
 
 impl ServiceError {
@@ -70,6 +74,7 @@ impl ServiceError {
             message: message.into(),
             actual_version: None,
             client: None,
+            refused: None,
         }
     }
 
@@ -86,6 +91,7 @@ pub struct Service {
     metrics: Arc<Metrics>,
     limits: Arc<Limits>,
     journal: stale::Journal,
+    due: due::Due,
     /// argon2 costs 64 MiB and a quarter of a second: one guess at a time.
     unsealing: Arc<tokio::sync::Semaphore>,
 }
@@ -111,6 +117,7 @@ impl Service {
             metrics,
             limits,
             journal,
+            due: due::Due::default(),
             unsealing,
         }))
     }
@@ -281,14 +288,21 @@ impl Service {
     }
 
     fn count(&self, outcome: &Outcome) {
-        let denied = matches!(outcome, Outcome::Rejected(Rejection::NotAuthorized { .. }));
-        self.metrics.rbac(!denied);
+        match outcome {
+            // The policy was not asked.
+            Outcome::Rejected(Rejection::Unauthenticated) => {}
+            Outcome::Rejected(Rejection::NotAuthorized { .. }) => self.metrics.rbac(false),
+            _ => self.metrics.rbac(true),
+        }
     }
 }
 
 /// A refusal by the limits, in words.
 pub(crate) fn limited(reason: Reason) -> ServiceError {
-    ServiceError::new(ErrorCode::RateLimited, reason.message())
+    ServiceError {
+        refused: Some(reason),
+        ..ServiceError::new(ErrorCode::RateLimited, reason.message())
+    }
 }
 
 /// `<term>-<node>-<index>`.
@@ -303,10 +317,13 @@ fn not_proposed(error: ProposeError) -> ServiceError {
             "no leader could be reached in time; this attempt changed nothing. Try again: a new leader usually takes about a second",
         ),
         ProposeError::UnknownOutcome => unknown(),
-        ProposeError::Busy => ServiceError::new(
-            ErrorCode::RateLimited,
-            "too much is in flight on this node; this attempt changed nothing. Try again in a moment, or ask another node",
-        ),
+        ProposeError::Busy => ServiceError {
+            refused: Some(Reason::Overloaded),
+            ..ServiceError::new(
+                ErrorCode::RateLimited,
+                "too much is in flight on this node; this attempt changed nothing. Try again in a moment, or ask another node",
+            )
+        },
         ProposeError::TooLarge => ServiceError::new(
             ErrorCode::TooLarge,
             "together these writes are longer than one entry of the log may be (12 MiB); nothing was changed. Write them in smaller batches",
@@ -325,11 +342,11 @@ fn unknown() -> ServiceError {
     )
 }
 
-/// For what makes a new credential: each request makes another one, so that no key makes a repetition safe.
-fn unrepeatable(error: ServiceError) -> ServiceError {
+/// For what makes something new each time: without a key nothing ties a repetition to the request that it repeats.
+fn unless_keyed(is_keyed: bool, error: ServiceError) -> ServiceError {
     match error.code {
-        ErrorCode::UnknownOutcome => ServiceError {
-            message: "the cluster did not confirm in time: it may or may not have happened. Each request makes a new one, whatever its Idempotency-Key: list and revoke what you do not know (a join token ends by itself), then make another one".to_owned(),
+        ErrorCode::UnknownOutcome if !is_keyed => ServiceError {
+            message: "the cluster did not confirm in time: it may or may not have happened, and without an Idempotency-Key a repetition makes another one. List and remove what you do not know (a join token ends by itself), then ask again with a key".to_owned(),
             ..error
         },
         _ => error,

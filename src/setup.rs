@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use ed25519_dalek::SigningKey;
 use jarvis_crypto::secret_bytes::SecretBytes;
 use jarvis_disk::{RealDisk, write_atomic};
+use jarvis_domain::apply::InitError;
 use jarvis_domain::codec::{CodecError, decode, encode};
 use jarvis_domain::command::Init;
 use jarvis_domain::name::ClientId;
@@ -77,6 +78,11 @@ pub enum SetupError {
         /// What is wrong in it.
         reason: String,
     },
+    /// No cluster can begin like this.
+    #[error(
+        "no cluster can begin with this configuration: {0}. No node lives here yet: mend the configuration, then run the same command again"
+    )]
+    Beginning(#[from] InitError),
     /// A key could not be made or used.
     #[error("{0}")]
     Crypto(String),

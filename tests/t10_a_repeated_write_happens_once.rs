@@ -8,10 +8,10 @@
 
 use serde_json::{Value, json};
 
-#[path = "api_support/support.rs"]
-mod support;
+use jarvis_harness::{Answer, Caller, Programs, Request, programs};
 
-use support::{Answer, Caller, Node, Request};
+/// What Cargo built.
+const JARVIS: Programs = programs!();
 
 const POLICY: &str = r#"
 default_deny: true
@@ -25,7 +25,7 @@ clients:
 
 #[test]
 fn a11_the_same_request_gets_the_first_outcome_and_leaves_one_event() {
-    let node = Node::start(POLICY, &[]);
+    let node = JARVIS.node(POLICY, &[]);
     let admin = node.admin();
     let write = json!({"name": "repeated", "value": "first"}).to_string();
 
@@ -82,7 +82,7 @@ fn a11_the_same_request_gets_the_first_outcome_and_leaves_one_event() {
 
 #[test]
 fn a11_deleting_undeleting_and_destroying_repeat_safely_too() {
-    let node = Node::start(POLICY, &[]);
+    let node = JARVIS.node(POLICY, &[]);
     let admin = node.admin();
     admin.write("ends", "x");
 
@@ -113,8 +113,8 @@ fn a11_deleting_undeleting_and_destroying_repeat_safely_too() {
 }
 
 #[test]
-fn a11_what_an_administrator_does_repeats_safely_unless_its_answer_shows_a_secret() {
-    let node = Node::start(POLICY, &[]);
+fn a11_what_an_administrator_does_repeats_safely_too() {
+    let node = JARVIS.node(POLICY, &[]);
     let admin = node.admin();
     admin.write("kept", "x");
     let slot = json!({"kind": "passphrase", "passphrase": "an example of a long passphrase"});
@@ -147,11 +147,55 @@ fn a11_what_an_administrator_does_repeats_safely_unless_its_answer_shows_a_secre
         assert_eq!(events_of(&admin, event), before + 1, "{target}");
     }
     assert_eq!(admin.read("kept").done()["value"], "x");
+}
 
-    let token = json!({"client": "writer"}).to_string();
-    let first = keyed(&admin, "token", "POST", "/tokens", &token).done();
-    let second = keyed(&admin, "token", "POST", "/tokens", &token).done();
-    assert_ne!(first["id"], second["id"]);
+#[test]
+fn a11_a_credential_is_made_once_and_its_answer_comes_again() {
+    const PASSPHRASE: &str = "an example of a long passphrase";
+    let node = JARVIS.node(POLICY, &[]);
+    let admin = node.admin();
+    let token = json!({"client": "writer", "ttl_secs": 3_600}).to_string();
+    let join_token = json!({"uses": 2}).to_string();
+    let slot = json!({"kind": "passphrase", "passphrase": PASSPHRASE}).to_string();
+    for (target, body, event) in [
+        ("/tokens", &token, "token.create"),
+        ("/cluster/join-token", &join_token, "join_token.create"),
+        ("/sys/slots", &slot, "seal.slot.add"),
+    ] {
+        let before = events_of(&admin, event);
+        let first = keyed(&admin, event, "POST", target, body).done();
+        for _ in 0..3 {
+            let again = keyed(&admin, event, "POST", target, body).done();
+            assert_eq!(again, first, "{target}");
+        }
+        assert_eq!(events_of(&admin, event), before + 1, "{target}");
+        let other = format!("{body} ");
+        keyed(&admin, event, "POST", target, &other).refused(409, "idempotency_key_reused");
+        let other_key = format!("{event}-2");
+        let second = keyed(&admin, &other_key, "POST", target, body).done();
+        assert_ne!(second, first, "{target}");
+        let without_key = admin.send(Request::new("POST", target).body(body.as_str()));
+        assert_ne!(without_key.done(), first, "{target}");
+    }
+
+    // Nothing but the root key is needed to show it again: not the key epoch, and not what a process remembers.
+    let ask = || keyed(&admin, "token.create", "POST", "/tokens", &token);
+    let first = ask().done();
+    let writer = node.stranger().with_token(first["token"].as_str().unwrap());
+    writer.write("by-the-token", "x");
+    admin.command("/sys/epochs/rotate").done();
+    assert_eq!(ask().done(), first);
+    admin.command("/sys/seal").done();
+    ask().refused(503, "sealed");
+    let phrase = json!({ "passphrase": PASSPHRASE });
+    node.stranger().post("/sys/unseal", &phrase).done();
+    assert_eq!(ask().done(), first);
+
+    // The first outcome stays the answer, as for every other write; what was revoked stays revoked.
+    let id = first["id"].as_str().unwrap();
+    admin.delete(&format!("/tokens/{id}")).done();
+    assert_eq!(ask().done(), first);
+    writer.read("by-the-token").refused(401, "unauthenticated");
 }
 
 fn events_of(admin: &Caller, event: &str) -> usize {

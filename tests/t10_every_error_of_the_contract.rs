@@ -14,10 +14,10 @@ use std::thread::{self, JoinHandle};
 
 use serde_json::{Value, json};
 
-#[path = "api_support/support.rs"]
-mod support;
+use jarvis_harness::{Answer, Caller, Node, Programs, Request, eventually, programs, read_answer};
 
-use support::{Answer, Caller, Node, Request, eventually, read_answer};
+/// What Cargo built.
+const JARVIS: Programs = programs!();
 
 const POLICY: &str = r#"
 default_deny: true
@@ -38,7 +38,7 @@ const THREE_MIB: usize = 3 * 1024 * 1024;
 
 #[test]
 fn a7_a_refused_request_is_explained_and_changes_nothing() {
-    let node = Node::start(POLICY, &[("security", "trust_client_header = true")]);
+    let node = JARVIS.node(POLICY, &[("security", "trust_client_header = true")]);
     let admin = node.admin();
     let kept = admin.write("kept", "first");
     let before = admin.get("/secrets").done();

@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-#[path = "api_support/support.rs"]
-mod support;
+use jarvis_harness::{Caller, Programs, eventually, programs};
 
-use support::{Caller, Node, eventually};
+/// What Cargo built.
+const JARVIS: Programs = programs!();
 
 const POLICY: &str = r#"
 default_deny: true
@@ -29,7 +29,7 @@ const FLOOD: usize = 300;
 
 #[test]
 fn i3_strangers_are_slowed_and_never_reach_the_log() {
-    let node = Node::start(POLICY, &[("limits", "unauthenticated_per_second = 5")]);
+    let node = JARVIS.node(POLICY, &[("limits", "unauthenticated_per_second = 5")]);
     let (admin, stranger) = (node.admin(), node.stranger());
     admin.write("kept", "x");
 
@@ -62,7 +62,7 @@ fn i3_strangers_are_slowed_and_never_reach_the_log() {
 
 #[test]
 fn i3_one_client_that_keeps_asking_for_what_it_may_not_is_slowed() {
-    let node = Node::start(POLICY, &[("limits", "forbidden_per_second = 3")]);
+    let node = JARVIS.node(POLICY, &[("limits", "forbidden_per_second = 3")]);
     let (admin, reader) = (node.admin(), node.client("reader"));
     admin.write("kept", "x");
 
@@ -85,7 +85,7 @@ fn i3_one_client_that_keeps_asking_for_what_it_may_not_is_slowed() {
 
 #[test]
 fn i3_asking_for_the_list_without_being_known_is_slowed_too() {
-    let node = Node::start(POLICY, &[("limits", "forbidden_per_second = 3")]);
+    let node = JARVIS.node(POLICY, &[("limits", "forbidden_per_second = 3")]);
     let unknown = node.client("nobody-knows-me");
     let answers = statuses(|| unknown.get("/secrets").status);
     assert_eq!(answers.keys().copied().collect::<Vec<_>>(), [403, 429]);
@@ -93,7 +93,7 @@ fn i3_asking_for_the_list_without_being_known_is_slowed_too() {
 
 #[test]
 fn a7_one_forbidden_batch_is_forbidden_and_not_a_flood() {
-    let node = Node::start(POLICY, &[]);
+    let node = JARVIS.node(POLICY, &[]);
     let writes: Vec<_> = (0..64)
         .map(|number| json!({"name": format!("b/{number}"), "value": "x"}))
         .collect();
@@ -104,7 +104,7 @@ fn a7_one_forbidden_batch_is_forbidden_and_not_a_flood() {
 
 #[test]
 fn i3_a_client_s_requests_per_second_can_be_limited() {
-    let node = Node::start(POLICY, &[("limits", "client_requests_per_second = 5")]);
+    let node = JARVIS.node(POLICY, &[("limits", "client_requests_per_second = 5")]);
     // Asked for before the flood: the administrator is a client, too.
     let reader = node.client("reader");
     let admin = node.admin();
@@ -115,7 +115,7 @@ fn i3_a_client_s_requests_per_second_can_be_limited() {
 
 #[test]
 fn a7_a_full_vault_says_so_and_keeps_what_it_has() {
-    let node = Node::start(POLICY, &[("limits", "max_vault_bytes = \"1MiB\"")]);
+    let node = JARVIS.node(POLICY, &[("limits", "max_vault_bytes = \"1MiB\"")]);
     let admin = node.admin();
     let value = "x".repeat(64 * 1024);
     let written = (0..32)
@@ -137,7 +137,7 @@ fn a7_a_full_vault_says_so_and_keeps_what_it_has() {
 
 #[test]
 fn a7_a_sealed_node_says_sealed_and_comes_back_with_its_passphrase() {
-    let node = Node::start(POLICY, &[]);
+    let node = JARVIS.node(POLICY, &[]);
     let admin = node.admin();
     admin.write("kept", "first");
     let passphrase = json!({"passphrase": "example passphrase, not a secret"});
@@ -177,7 +177,7 @@ fn a7_without_room_for_the_trail_nothing_is_answered() {
         eprintln!("skipped: {free} bytes are free, and no threshold can be set above that");
         return;
     }
-    let node = Node::start(POLICY, &[("audit", "min_free_bytes = \"1024GiB\"")]);
+    let node = JARVIS.node(POLICY, &[("audit", "min_free_bytes = \"1024GiB\"")]);
     let admin = node.admin();
     let full = eventually("the node notices", || {
         let answer = admin.read("kept");

@@ -22,13 +22,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use support::client::{Answer, Failure, Request};
-use support::cluster::{Cluster, Options, RECOVERY_LIMIT, phase};
-use support::trail;
-use support::wait::wait_until;
+use jarvis_harness::{
+    Answer, DevCluster, DevOptions, Programs, Request, eventually, phase, programs, trail,
+};
 
-#[path = "support/harness.rs"]
-mod support;
+/// What Cargo built.
+const JARVIS: Programs = programs!();
 
 /// Each with its own client id and its own names.
 const WRITERS: usize = 8;
@@ -49,7 +48,7 @@ const WRITES_BETWEEN_FAULTS: usize = 60;
 
 #[test]
 fn kill_nine_of_the_leader_loses_no_acknowledged_write() {
-    let mut cluster = Cluster::start(&Options::default());
+    let mut cluster = JARVIS.dev(&DevOptions::default());
     cluster.apply_policy(0, &policy());
     let term = cluster.status(0)["term"].as_u64().expect("a term");
 
@@ -88,7 +87,7 @@ fn kill_nine_of_the_leader_loses_no_acknowledged_write() {
 
     phase("exactly one event for each acknowledged operation, in each trail");
     let marker = Request::write("t20/marker", "example").request_id("t20-marker");
-    cluster.ask_as_admin(0, marker).ok();
+    cluster.ask_as_admin(0, marker).done();
     for index in cluster.all() {
         let events = cluster.events_up_to(index, "t20-marker");
         check_trail(index, &events, &journals);
@@ -145,7 +144,7 @@ impl Drop for StopAtTheEnd<'_> {
     }
 }
 
-fn write_while_nodes_die(cluster: &Cluster) -> Vec<Journal> {
+fn write_while_nodes_die(cluster: &DevCluster) -> Vec<Journal> {
     let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
     let (stop, done) = (&stop, &done);
     std::thread::scope(|scope| {
@@ -185,13 +184,18 @@ fn write_while_nodes_die(cluster: &Cluster) -> Vec<Journal> {
 /// Work goes on before the next fault comes.
 fn wait_for_writes(done: &AtomicUsize) {
     let wanted = done.load(Ordering::Relaxed) + WRITES_BETWEEN_FAULTS;
-    wait_until("writes are acknowledged", RECOVERY_LIMIT, || {
+    eventually("writes are acknowledged", || {
         (done.load(Ordering::Relaxed) >= wanted).then_some(())
     });
 }
 
 /// One client: it alone writes its names, one operation after the other, so it knows what each read must show.
-fn write_until(stop: &AtomicBool, done: &AtomicUsize, cluster: &Cluster, writer: usize) -> Journal {
+fn write_until(
+    stop: &AtomicBool,
+    done: &AtomicUsize,
+    cluster: &DevCluster,
+    writer: usize,
+) -> Journal {
     let client = format!("writer-{writer}");
     let mut journal = Journal::default();
     let mut turn = writer;
@@ -245,7 +249,7 @@ fn write_until(stop: &AtomicBool, done: &AtomicUsize, cluster: &Cluster, writer:
 /// # Panics
 /// At any answer that a client must not see while nodes die.
 fn until_answered(
-    cluster: &Cluster,
+    cluster: &DevCluster,
     turn: &mut usize,
     trouble: &mut BTreeMap<&'static str, u64>,
     mut attempt: impl FnMut(u64) -> Request,
@@ -260,8 +264,7 @@ fn until_answered(
                 (504, "unknown_outcome") => "unknown_outcome",
                 _ => panic!("node {turn} answers {}: {}", answer.status, answer.text()),
             },
-            Err(Failure::Unreachable(_)) => "unreachable",
-            Err(Failure::Broken(_)) => "broken",
+            Err(failure) => failure.kind(),
         };
         *trouble.entry(kind).or_default() += 1;
         assert!(
@@ -287,7 +290,7 @@ fn check_value(answer: &Answer, write: &Acknowledged) {
 }
 
 /// Every version that was ever acknowledged, each through one of the nodes.
-fn read_everything(cluster: &Cluster, journals: &[Journal]) {
+fn read_everything(cluster: &DevCluster, journals: &[Journal]) {
     std::thread::scope(|scope| {
         for (writer, journal) in journals.iter().enumerate() {
             scope.spawn(move || {

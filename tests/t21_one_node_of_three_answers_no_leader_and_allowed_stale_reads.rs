@@ -16,13 +16,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use support::client::{Answer, Request};
-use support::cluster::{Cluster, Options, RECOVERY_LIMIT, phase};
-use support::trail;
-use support::wait::wait_until;
+use jarvis_harness::{
+    Answer, DevCluster, DevOptions, Programs, Request, eventually, phase, programs, trail, within,
+};
 
-#[path = "support/harness.rs"]
-mod support;
+/// What Cargo built.
+const JARVIS: Programs = programs!();
 
 /// `backend` may read `stale/*` up to a minute old without a quorum, and `fresh/*` never.
 const POLICY: &str = r#"
@@ -46,18 +45,18 @@ const NOTICE_LIMIT: Duration = Duration::from_secs(10);
 
 #[test]
 fn one_node_of_three_answers_no_leader_and_allowed_stale_reads() {
-    let options = Options {
+    let options = DevOptions {
         restarts: false,
-        ..Options::default()
+        ..DevOptions::default()
     };
-    let mut cluster = Cluster::start(&options);
+    let mut cluster = JARVIS.dev(&options);
     cluster.apply_policy(0, POLICY);
     for name in ["stale/a", "fresh/a"] {
         let write = Request::write(name, "example-before").client("backend");
-        cluster.ask(0, &write).ok();
+        cluster.ask(0, &write).done();
     }
     let request = Request::post("/tokens", &json!({ "client": "backend" }));
-    let created = cluster.ask_as_admin(0, request).ok();
+    let created = cluster.ask_as_admin(0, request).done();
     let token = created["token"].as_str().expect("a token").to_owned();
     let leader = cluster.wait_for_leader();
     let last = (leader + 1) % cluster.count();
@@ -68,7 +67,7 @@ fn one_node_of_three_answers_no_leader_and_allowed_stale_reads() {
     for dead in cluster.all().filter(|index| *index != last) {
         cluster.kill(dead);
     }
-    wait_until("the last node is not ready", NOTICE_LIMIT, || {
+    within(NOTICE_LIMIT, "the last node is not ready", || {
         (!cluster.is_well(last, "/readyz")).then_some(())
     });
     assert!(cluster.is_well(last, "/livez"));
@@ -85,11 +84,11 @@ fn one_node_of_three_answers_no_leader_and_allowed_stale_reads() {
     phase("what the rule allows is shown, with its age (C5)");
     let by_header = cluster.ask(last, &stale_read("stale/a", "t21-header"));
     assert!(by_header.header("x-jarvis-index").is_some());
-    check_age(&by_header.ok());
+    check_age(&by_header.done());
     let request = Request::read("stale/a", "?consistency=stale")
         .bearer(&token)
         .request_id("t21-token");
-    check_age(&cluster.ask(last, &request).ok());
+    check_age(&cluster.ask(last, &request).done());
     let missing = cluster.ask(last, &stale_read("stale/missing", "t21-missing"));
     assert_eq!(
         (missing.status, missing.error().as_str()),
@@ -115,14 +114,14 @@ fn one_node_of_three_answers_no_leader_and_allowed_stale_reads() {
     }
     // Once means also later: the journal is gone, so nothing can be imported again.
     let journal = cluster.node(last).data_dir.join("journal");
-    wait_until("the imported journal is removed", RECOVERY_LIMIT, || {
+    eventually("the imported journal is removed", || {
         let mut files = fs::read_dir(&journal).expect("the journal's folder");
         files.next().is_none().then_some(())
     });
     let write = Request::write("stale/a", "example-after")
         .client("backend")
         .request_id("t21-after");
-    assert_eq!(cluster.ask(last, &write).ok()["version"], 2);
+    assert_eq!(cluster.ask(last, &write).done()["version"], 2);
     for index in cluster.all() {
         let events = cluster.events_up_to(index, "t21-after");
         check_trail(&events, cluster.node(last).id);
@@ -145,16 +144,18 @@ fn stale_read(name: &str, request_id: &str) -> Request {
 }
 
 /// While there is a quorum there is no reason for an old answer, whatever the request allows.
-fn read_through_the_log(cluster: &Cluster, node: usize, value: &str) {
-    wait_until("a stale read takes the default path", NOTICE_LIMIT, || {
-        let read = cluster.ask(node, &stale_read("stale/a", "t21-whole")).ok();
+fn read_through_the_log(cluster: &DevCluster, node: usize, value: &str) {
+    within(NOTICE_LIMIT, "a stale read takes the default path", || {
+        let read = cluster
+            .ask(node, &stale_read("stale/a", "t21-whole"))
+            .done();
         assert_eq!(read["value"], value, "{read}");
         read["stale"].is_null().then_some(())
     });
 }
 
 /// All at once: each takes the whole deadline.
-fn refuse_what_needs_a_leader(cluster: &Cluster, node: usize) {
+fn refuse_what_needs_a_leader(cluster: &DevCluster, node: usize) {
     let requests = [
         Request::read("stale/a", "").client("backend"),
         Request::write("stale/b", "example").client("backend"),

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-#[path = "api_support/support.rs"]
-mod support;
+use jarvis_harness::{Caller, Node, Programs, programs};
 
-use support::{Caller, Node};
+/// What Cargo built.
+const JARVIS: Programs = programs!();
 
 const POLICY: &str = r#"
 default_deny: true
@@ -33,7 +33,7 @@ const KEPT_VERSIONS: u64 = 10;
 
 #[test]
 fn a2_a3_values_come_back_as_they_were_written() {
-    let node = Node::start(POLICY, &[]);
+    let node = JARVIS.node(POLICY, &[]);
     let admin = node.admin();
     every_kind_of_value(&admin);
     binary_values(&admin);
@@ -50,7 +50,7 @@ fn a2_a3_values_come_back_as_they_were_written() {
 
 #[test]
 fn a9_a10_versions_grow_are_chosen_and_forgotten() {
-    let node = Node::start(POLICY, &[]);
+    let node = JARVIS.node(POLICY, &[]);
     let admin = node.admin();
     compare_and_set(&admin);
     versions_and_kids(&admin);
@@ -61,7 +61,7 @@ fn a9_a10_versions_grow_are_chosen_and_forgotten() {
 
 #[test]
 fn a4_a15_lists_have_pages_and_batches_are_all_or_none() {
-    let node = Node::start(POLICY, &[]);
+    let node = JARVIS.node(POLICY, &[]);
     let admin = node.admin();
     batches(&node, &admin);
     pages_and_prefixes(&admin);

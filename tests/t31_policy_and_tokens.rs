@@ -9,10 +9,10 @@ use std::os::unix::net::UnixStream;
 
 use serde_json::{Value, json};
 
-#[path = "api_support/support.rs"]
-mod support;
+use jarvis_harness::{Answer, Caller, Programs, Request, eventually, programs};
 
-use support::{Answer, Caller, Node, Request, eventually};
+/// What Cargo built.
+const JARVIS: Programs = programs!();
 
 const POLICY: &str = r#"
 # The comment stays where it is.
@@ -40,7 +40,7 @@ const PATIENT: (&str, &str) = ("limits", "forbidden_per_second = 1000");
 
 #[test]
 fn p1_p3_verbs_globs_and_deny_rules_decide_and_lists_show_what_may_be_seen() {
-    let node = Node::start(POLICY, &[PATIENT]);
+    let node = JARVIS.node(POLICY, &[PATIENT]);
     let (admin, backend) = (node.admin(), node.client("backend"));
     let names = [
         "database_url",
@@ -125,7 +125,7 @@ fn p1_p3_verbs_globs_and_deny_rules_decide_and_lists_show_what_may_be_seen() {
 
 #[test]
 fn p2_the_policy_is_shown_explained_tried_and_replaced() {
-    let node = Node::start(POLICY, &[PATIENT]);
+    let node = JARVIS.node(POLICY, &[PATIENT]);
     let (admin, backend) = (node.admin(), node.client("backend"));
     admin.write("database_url", "x");
     let shown = admin.get("/policy").done();
@@ -243,7 +243,7 @@ fn p2_the_policy_is_shown_explained_tried_and_replaced() {
 
 #[test]
 fn i1_p4_tokens_are_bound_listed_and_end_at_once() {
-    let node = Node::start(POLICY, &[PATIENT]);
+    let node = JARVIS.node(POLICY, &[PATIENT]);
     let (admin, stranger) = (node.admin(), node.stranger());
     admin.write("database_url", "x");
     let create = |body: Value| admin.post("/tokens", &body).done();
@@ -335,7 +335,7 @@ fn i2_the_bare_header_is_believed_only_on_this_machine_and_from_nobody_in_betwee
         ("security", "trust_client_header = true"),
         ("server", "allow_unix_socket = true"),
     ];
-    let node = Node::start(POLICY, &settings);
+    let node = JARVIS.node(POLICY, &settings);
     node.admin().write("database_url", "x");
     let backend = node.stranger().with("x-jarvis-client", "backend");
     backend.read("database_url").done();
@@ -402,7 +402,7 @@ fn i2_the_bare_header_is_believed_only_on_this_machine_and_from_nobody_in_betwee
 
 #[test]
 fn i2_by_default_the_bare_header_proves_nothing() {
-    let node = Node::start(POLICY, &[("server", "allow_unix_socket = true")]);
+    let node = JARVIS.node(POLICY, &[("server", "allow_unix_socket = true")]);
     node.admin().write("database_url", "x");
     let backend = node.stranger().with("x-jarvis-client", "backend");
     backend.read("database_url").refused(401, "unauthenticated");
@@ -418,7 +418,7 @@ fn i2_by_default_the_bare_header_proves_nothing() {
 /// C3: each access has its event, also one that is refused because header and token disagree.
 #[test]
 fn c3_a_header_that_contradicts_its_token_leaves_an_event() {
-    let node = Node::start(POLICY, &[]);
+    let node = JARVIS.node(POLICY, &[]);
     let backend = node.client("backend").with("x-request-id", "contradicting");
     let contradicting = backend.with("x-jarvis-client", "admin");
     contradicting

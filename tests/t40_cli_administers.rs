@@ -8,17 +8,17 @@
 use std::fs;
 use std::path::Path;
 
-#[path = "api_support/support.rs"]
-mod support;
+use jarvis_harness::{Programs, programs};
 
-use support::{Cli, Node};
+/// What Cargo built.
+const JARVIS: Programs = programs!();
 
 /// The shipped example.
 const POLICY: &str = include_str!("../policy.yaml.example");
 
 #[test]
 fn p2_a_policy_file_is_compared_applied_and_explained() {
-    let node = Node::start(POLICY, &[]);
+    let node = JARVIS.node(POLICY, &[]);
     let cli = node.cli();
     let shown = cli
         .run(&["policy", "show"])
@@ -92,7 +92,7 @@ fn p2_a_policy_file_is_compared_applied_and_explained() {
 
 #[test]
 fn i1_tokens_are_made_shown_once_listed_and_revoked() {
-    let node = Node::start(POLICY, &[]);
+    let node = JARVIS.node(POLICY, &[]);
     let cli = node.cli();
     cli.piped(&["set", "database_url"], b"example-not-a-secret")
         .expect(0);
@@ -134,8 +134,35 @@ fn i1_tokens_are_made_shown_once_listed_and_revoked() {
 }
 
 #[test]
+fn a11_a_command_that_makes_a_credential_is_repeated_under_its_key() {
+    let node = JARVIS.node(POLICY, &[]);
+    let cli = node.cli();
+    for (number, command) in [
+        &["token", "create", "backend", "-o", "raw"][..],
+        &["cluster", "join-token", "--uses", "2"],
+        &["seal", "add-passphrase"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let key = format!("story-{number}");
+        let key = ["--idempotency-key", key.as_str()];
+        let keyed = [command, &key[..]].concat();
+        let phrase = b"an example of a long passphrase\n";
+        let first = cli.piped(&keyed, phrase).expect(0).out;
+        assert_eq!(cli.piped(&keyed, phrase).expect(0).out, first);
+        let another = cli.piped(command, phrase).expect(0).out;
+        assert_ne!(another, first, "a new key is drawn where none is given");
+        let other = ["token", "create", "admin", key[0], key[1]];
+        cli.run(&other)
+            .expect(5)
+            .complains("idempotency_key_reused");
+    }
+}
+
+#[test]
 fn x4_the_trail_is_read_and_verified_and_a_flipped_byte_is_named() {
-    let mut node = Node::start(POLICY, &[]);
+    let mut node = JARVIS.node(POLICY, &[]);
     let cli = node.cli();
     for number in 0..10 {
         cli.piped(&["set", &format!("n{number}")], b"example-not-a-secret")
@@ -157,7 +184,9 @@ fn x4_the_trail_is_read_and_verified_and_a_flipped_byte_is_named() {
     cli.run(&["audit", "tail", "--token", "jv1.x"]).expect(4);
 
     // Offline, and of a running node: no address is asked.
-    let offline = Cli::new().with("JARVIS_SECRETS_URL", "http://127.0.0.1:1");
+    let offline = JARVIS
+        .cli()
+        .with("JARVIS_SECRETS_URL", "http://127.0.0.1:1");
     let data = node.plan().data();
     let report = offline.done(&["audit", "verify", "--data", path(&data)]);
     assert!(
@@ -223,7 +252,7 @@ fn x4_the_trail_is_read_and_verified_and_a_flipped_byte_is_named() {
 
 #[test]
 fn l3_completions_manual_pages_and_a_look_at_the_server() {
-    let cli = Cli::new();
+    let cli = JARVIS.cli();
     for (shell, sign) in [
         ("bash", "complete -F"),
         ("zsh", "#compdef jarvis-secrets"),
@@ -249,7 +278,7 @@ fn l3_completions_manual_pages_and_a_look_at_the_server() {
         assert!(folder.path().join(name).exists(), "{name}");
     }
 
-    let node = Node::start(POLICY, &[]);
+    let node = JARVIS.node(POLICY, &[]);
     let cli = node.cli();
     assert_eq!(cli.run(&["health"]).expect(0).json()["status"], "ok");
     let ready = cli.run(&["health", "--ready"]).expect(0).json();

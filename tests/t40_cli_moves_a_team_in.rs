@@ -7,10 +7,10 @@
 
 use std::path::Path;
 
-#[path = "api_support/support.rs"]
-mod support;
+use jarvis_harness::{Programs, programs};
 
-use support::Node;
+/// What Cargo built.
+const JARVIS: Programs = programs!();
 
 const POLICY: &str = "default_deny: true\nclients:\n  admin:\n    allow: [\"*\"]\n";
 /// The shipped example: 40 entries, one of them twice.
@@ -18,7 +18,7 @@ const TEAM_ENV: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/team.env")
 
 #[test]
 fn l3_an_import_reports_and_a_second_one_changes_nothing() {
-    let node = Node::start(POLICY, &[]);
+    let node = JARVIS.node(POLICY, &[]);
     let cli = node.cli();
     let dry = cli.done(&["import", TEAM_ENV, "--dry-run"]);
     assert_eq!(
@@ -113,7 +113,7 @@ fn l3_an_import_reports_and_a_second_one_changes_nothing() {
 
 #[test]
 fn l3_exports_import_again_and_programs_see_their_values() {
-    let node = Node::start(POLICY, &[]);
+    let node = JARVIS.node(POLICY, &[]);
     let cli = node.cli();
     let env = node.plan().file(
         "app.env",

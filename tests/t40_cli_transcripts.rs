@@ -1,5 +1,5 @@
-//! L1, L5, F8: the command line as a person at a shell has it: writing, reading, listing, deleting, and what each kind of
-//! failure answers.
+//! L1, L5, F8, A13: the command line as a person at a shell has it: writing, reading, listing, deleting, what each kind of
+//! failure answers, and the same through a unix socket.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,10 +8,10 @@
 
 use serde_json::json;
 
-#[path = "api_support/support.rs"]
-mod support;
+use jarvis_harness::{Programs, programs};
 
-use support::{Cli, Node, Plan};
+/// What Cargo built.
+const JARVIS: Programs = programs!();
 
 const POLICY: &str = r#"
 default_deny: true
@@ -26,7 +26,7 @@ const VALUE: &str = "example-not-a-secret";
 
 #[test]
 fn l1_values_go_in_by_pipe_and_file_and_come_out_in_every_format() {
-    let node = Node::start(POLICY, &[]);
+    let node = JARVIS.node(POLICY, &[]);
     let cli = node.cli();
 
     // One newline at the end belongs to the pipe.
@@ -146,7 +146,7 @@ fn l1_values_go_in_by_pipe_and_file_and_come_out_in_every_format() {
 
 #[test]
 fn l1_a_list_has_one_header_line_and_deleted_names_come_back() {
-    let node = Node::start(POLICY, &[]);
+    let node = JARVIS.node(POLICY, &[]);
     let cli = node.cli();
     assert_eq!(
         cli.done(&["list"]).lines().count(),
@@ -218,7 +218,7 @@ fn l1_a_list_has_one_header_line_and_deleted_names_come_back() {
 
 #[test]
 fn l5_every_kind_of_failure_has_its_exit_code_and_says_what_to_do() {
-    let node = Node::start(POLICY, &[]);
+    let node = JARVIS.node(POLICY, &[]);
     let cli = node.cli();
     cli.piped(&["set", "database_url"], VALUE.as_bytes())
         .expect(0);
@@ -295,7 +295,7 @@ fn l5_every_kind_of_failure_has_its_exit_code_and_says_what_to_do() {
         .expect(5)
         .complains("idempotency_key_reused");
     // 6: nobody there, or sealed; several addresses are tried in turn.
-    let spare = Plan::new();
+    let spare = JARVIS.plan();
     let (dead, live) = (
         format!("http://{}", spare.api),
         format!("http://{}", node.plan().api),
@@ -330,7 +330,7 @@ fn l5_every_kind_of_failure_has_its_exit_code_and_says_what_to_do() {
         .complains("no seal slot opens with this passphrase");
     assert!(!wrong.err.contains("JARVIS_SECRETS_TOKEN"), "{}", wrong.err);
 
-    let help = Cli::new().run(&["--help"]).expect(0).out;
+    let help = JARVIS.cli().run(&["--help"]).expect(0).out;
     for line in [
         "0  done",
         "3  not found",
@@ -339,7 +339,79 @@ fn l5_every_kind_of_failure_has_its_exit_code_and_says_what_to_do() {
     ] {
         assert!(help.contains(line), "{line}");
     }
-    Cli::new().run(&["--version"]).expect(0);
+    JARVIS.cli().run(&["--version"]).expect(0);
+}
+
+#[test]
+fn a13_the_command_line_speaks_through_a_unix_socket() {
+    let settings = [
+        ("server", "allow_unix_socket = true"),
+        ("security", "trust_client_header = true"),
+    ];
+    let mut node = JARVIS.node(POLICY, &settings);
+    let socket = format!("unix://{}/api.sock", node.plan().data().display());
+    let live = format!("http://{}", node.plan().api);
+    let cli = node.cli().with("JARVIS_SECRETS_URL", &socket);
+    cli.piped(&["set", "database_url"], VALUE.as_bytes())
+        .expect(0);
+    assert_eq!(
+        cli.done(&["get", "database_url", "--field", "value"]),
+        format!("{VALUE}\n")
+    );
+    let over_tcp = [
+        "get",
+        "database_url",
+        "--field",
+        "version",
+        "--url",
+        live.as_str(),
+    ];
+    assert_eq!(cli.done(&over_tcp), "1\n");
+
+    // I2: on this machine's socket a name alone is believed, where the node is told to believe one.
+    let named = JARVIS
+        .cli()
+        .with("JARVIS_SECRETS_URL", &socket)
+        .with("JARVIS_CLIENT_ID", "backend");
+    named.run(&["get", "database_url"]).expect(0);
+    named
+        .run(&["get", "other"])
+        .expect(4)
+        .complains("not_authorized");
+
+    // Among other addresses, before and after them.
+    let missing = format!("unix://{}/none.sock", node.plan().folder().display());
+    let dead = format!("http://{}", JARVIS.plan().api);
+    for urls in [format!("{missing},{live}"), format!("{dead},{socket}")] {
+        cli.run(&["get", "database_url", "--url", &urls]).expect(0);
+    }
+    let both = format!("{socket},{live}");
+    let all = cli.done(&["health", "--all", "--url", &both]);
+    assert_eq!(
+        column_one(&all),
+        ["ADDRESS", socket.as_str(), live.as_str()]
+    );
+
+    // What can not be a socket, what is not there, and what a dead node leaves behind.
+    let long = format!("unix:///{}", "x".repeat(200));
+    for usage in [
+        "unix://api.sock",
+        "unix:/api.sock",
+        "unix:///",
+        long.as_str(),
+    ] {
+        cli.run(&["health", "--url", usage])
+            .expect(2)
+            .complains("unix:///run/jarvis-secretsd/api.sock");
+    }
+    cli.run(&["bench", "--url", &socket])
+        .expect(2)
+        .complains("the bench measures TCP");
+    cli.run(&["health", "--url", &missing])
+        .expect(6)
+        .complains("allow_unix_socket");
+    node.kill();
+    cli.run(&["health"]).expect(6).complains("nobody listens");
 }
 
 fn column_one(table: &str) -> Vec<&str> {

@@ -4,28 +4,20 @@
 //! The nodes log all they can, snapshots and a new key epoch are made on the way, one node dies in the middle. The
 //! search itself is tested below: it finds each form when it is there.
 
-#![allow(
-    clippy::expect_used,
-    clippy::disallowed_methods,
-    reason = "a test program: it panics with what happened, and looks at the machine's own clock"
-)]
-
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use support::canary::{Search, files_below};
-use support::client::{Answer, Request, secret_path};
-use support::cluster::{Cluster, Options, RECOVERY_LIMIT, phase};
-use support::wait::wait_until;
+use jarvis_harness::canary::{Search, files_below};
+use jarvis_harness::{
+    Answer, DevCluster, DevOptions, Programs, Request, eventually, phase, programs, secret_path,
+};
 
-#[path = "support/harness.rs"]
-mod support;
+/// What Cargo built.
+const JARVIS: Programs = programs!();
 
 /// Everything that is worth a line, of everything that sees a value; openraft and sled at this level write 5 MB a second
 /// about entries that they know as ciphertext.
@@ -43,7 +35,7 @@ const HALF: usize = 32;
 fn no_value_is_in_any_file_log_or_argument() {
     let canary = new_canary();
     let values = Search::for_bytes(canary.as_bytes());
-    let mut cluster = Cluster::start(&Options {
+    let mut cluster = JARVIS.dev(&DevOptions {
         environment: vec![
             ("RUST_LOG", LOG_FILTER),
             (
@@ -51,7 +43,7 @@ fn no_value_is_in_any_file_log_or_argument() {
                 SNAPSHOT_WAL_BYTES,
             ),
         ],
-        ..Options::default()
+        ..DevOptions::default()
     });
 
     phase("values go in and out through the API");
@@ -70,15 +62,15 @@ fn no_value_is_in_any_file_log_or_argument() {
     }
 
     phase("a new key epoch, snapshots, a death");
-    let rotated = Request::post_nothing("/sys/epochs/rotate");
-    assert_eq!(cluster.ask_as_admin(1, rotated).ok()["epoch"], 2);
+    let rotated = Request::command("/sys/epochs/rotate");
+    assert_eq!(cluster.ask_as_admin(1, rotated).done()["epoch"], 2);
     for number in 0..LARGE_WRITES {
         let value = canary.repeat(700);
         cluster.put(number % cluster.count(), "t50/large", &value);
     }
     for index in cluster.all() {
         let folder = cluster.node(index).data_dir.join("snapshots");
-        wait_until("every node has a snapshot", RECOVERY_LIMIT, || {
+        eventually("every node has a snapshot", || {
             let is_there = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "snap");
             files_below(&folder).iter().any(is_there).then_some(())
         });
@@ -161,7 +153,7 @@ fn new_canary() -> String {
 }
 
 /// Text, binary, a batch of its two halves, versions, lists.
-fn write_and_read(cluster: &Cluster, canary: &str) {
+fn write_and_read(cluster: &DevCluster, canary: &str) {
     cluster.put(0, "t50/text", canary);
     cluster.put(1, "t50/text", &format!("before {canary} after"));
     assert_eq!(cluster.put(2, "t50/text", canary), 3);
@@ -172,7 +164,7 @@ fn write_and_read(cluster: &Cluster, canary: &str) {
     });
     cluster
         .ask_as_admin(1, Request::post("/secret", &binary))
-        .ok();
+        .done();
     let (first, second) = canary.split_at(HALF);
     let batch = json!({ "writes": [
         { "name": "t50/half/1", "value": first },
@@ -180,7 +172,7 @@ fn write_and_read(cluster: &Cluster, canary: &str) {
     ] });
     cluster
         .ask_as_admin(2, Request::post("/secrets/batch", &batch))
-        .ok();
+        .done();
     for node in cluster.all() {
         assert_eq!(cluster.get(node, "t50/text")["value"], canary);
         assert_eq!(cluster.get(node, "t50/half/2")["value"], second);
@@ -188,89 +180,85 @@ fn write_and_read(cluster: &Cluster, canary: &str) {
         assert_eq!(read["value"], STANDARD.encode(canary), "{read}");
         cluster
             .ask_as_admin(node, Request::read("t50/text", "?version=2"))
-            .ok();
-        cluster.ask_as_admin(node, Request::get("/secrets")).ok();
-        let versions = Request::get(format!("{}/versions", secret_path("t50/text")));
-        cluster.ask_as_admin(node, versions).ok();
+            .done();
+        cluster.ask_as_admin(node, Request::get("/secrets")).done();
+        let versions = Request::get(&format!("{}/versions", secret_path("t50/text")));
+        cluster.ask_as_admin(node, versions).done();
     }
 }
 
 /// A second token, used on every node; nobody wrote it down.
-fn use_a_token(cluster: &Cluster, canary: &str) -> String {
+fn use_a_token(cluster: &DevCluster, canary: &str) -> String {
     let request = Request::post("/tokens", &json!({ "client": "backend" }));
-    let created = cluster.ask_as_admin(0, request).ok();
+    let created = cluster.ask_as_admin(0, request).done();
     let token = created["token"].as_str().expect("a token").to_owned();
     let write = Request::write("app/t50", canary).bearer(&token);
-    cluster.ask(1, &write).ok();
+    cluster.ask(1, &write).done();
     for node in cluster.all() {
         let read = Request::read("app/t50", "").bearer(&token);
-        assert_eq!(cluster.ask(node, &read).ok()["value"], canary);
+        assert_eq!(cluster.ask(node, &read).done()["value"], canary);
     }
     token
 }
 
 /// `set` from a pipe and from a file, `get`, `list`, `export`, `run`, and its errors.
-fn use_the_command_line(cluster: &Cluster, canary: &str, values: &Search) {
+fn use_the_command_line(cluster: &DevCluster, canary: &str, values: &Search) {
     let is_shown = |bytes: &[u8]| values.find(bytes).is_some();
+    let cli = cluster.cli();
     let line = format!("{canary}\n");
-    let set = run_with_input(cluster, &["set", "t50/cli/pipe"], &line);
-    assert!(set.status.success() && !is_shown(&set.stdout), "{set:?}");
+    let set = cli.piped(&["set", "t50/cli/pipe"], line.as_bytes());
+    assert!(set.code == Some(0) && !is_shown(&set.bytes), "{set:?}");
     // Outside the folders that are searched.
     let elsewhere = tempfile::tempdir().expect("a temporary folder");
     let file = elsewhere.path().join("value");
     fs::write(&file, canary).expect("a file with the value");
-    let set = run(
-        cluster,
-        &["set", "t50/cli/file", &format!("@{}", file.display())],
-    );
-    assert!(set.status.success() && !is_shown(&set.stdout), "{set:?}");
+    let file = format!("@{}", file.display());
+    let set = cli.run(&["set", "t50/cli/file", &file]);
+    assert!(set.code == Some(0) && !is_shown(&set.bytes), "{set:?}");
     for arguments in [
         &["get", "t50/cli/pipe"][..],
         &["get", "t50/cli/file", "-o", "raw"],
         &["export", "--prefix", "t50/cli/"],
         &["export", "--names", "t50/cli/file", "-o", "json"],
     ] {
-        let output = run(cluster, arguments);
-        assert!(output.status.success(), "{arguments:?}");
-        assert!(is_shown(&output.stdout), "{arguments:?} shows the value");
-        assert!(!is_shown(&output.stderr), "{arguments:?}");
+        let said = cli.run(arguments);
+        assert_eq!(said.code, Some(0), "{arguments:?}");
+        assert!(is_shown(&said.bytes), "{arguments:?} shows the value");
+        assert!(!is_shown(&said.err_bytes), "{arguments:?}");
     }
     for arguments in [&["list"][..], &["versions", "t50/cli/pipe"]] {
-        let output = run(cluster, arguments);
-        assert!(output.status.success(), "{arguments:?}");
-        assert!(!is_shown(&output.stdout), "{arguments:?} shows a value");
+        let said = cli.run(arguments);
+        assert_eq!(said.code, Some(0), "{arguments:?}");
+        assert!(!is_shown(&said.bytes), "{arguments:?} shows a value");
     }
     // The child has the value in its environment, and nothing of it in its arguments.
     let script = "printenv T50_CLI_PIPE; tr '\\0' ' ' </proc/$$/cmdline >&2";
-    let child = run(
-        cluster,
-        &["run", "--names", "t50/cli/pipe", "--", "sh", "-c", script],
-    );
-    assert!(child.status.success(), "{child:?}");
-    assert_eq!(child.stdout, line.as_bytes());
-    assert!(!child.stderr.is_empty() && !is_shown(&child.stderr));
+    let child = cli.run(&["run", "--names", "t50/cli/pipe", "--", "sh", "-c", script]);
+    assert_eq!(child.code, Some(0), "{child:?}");
+    assert_eq!(child.bytes, line.as_bytes());
+    assert!(!child.err_bytes.is_empty() && !is_shown(&child.err_bytes));
 
-    let conflict = run_with_input(cluster, &["set", "t50/cli/pipe", "--cas", "9"], &line);
-    let mistaken = run(cluster, &["set", "t50/cli/pipe", canary]);
+    let conflict = cli.piped(&["set", "t50/cli/pipe", "--cas", "9"], line.as_bytes());
+    let mistaken = cli.run(&["set", "t50/cli/pipe", canary]);
     for failed in [conflict, mistaken] {
-        assert!(!failed.status.success());
+        assert_ne!(failed.code, Some(0));
         assert!(
-            !is_shown(&failed.stdout) && !is_shown(&failed.stderr),
+            !is_shown(&failed.bytes) && !is_shown(&failed.err_bytes),
             "{failed:?}"
         );
     }
 }
 
 /// Each way to be refused that comes after the value has arrived.
-fn failures(cluster: &Cluster, canary: &str) -> Vec<(&'static str, Answer)> {
-    let post = |body: String| Request::post_bytes("/secret", body);
+fn failures(cluster: &DevCluster, canary: &str) -> Vec<(&'static str, Answer)> {
+    let post = |body: String| Request::new("POST", "/secret").body(body);
     let write = |value: &str| Request::write("t50/text", value);
     let cas = json!({ "name": "t50/text", "value": canary, "cas": 99 });
     let name = json!({ "name": "t50//bad", "value": canary });
     let encoding = json!({ "name": "t50/x", "value": format!("{canary}!"), "encoding": "base64" });
     let field = json!({ "name": "t50/x", "value": "example", "cas": canary });
     let key = |value: &str| write(value).idempotency_key("t50-key");
-    cluster.ask_as_admin(0, key(canary)).ok();
+    cluster.ask_as_admin(0, key(canary)).done();
     let admin = [
         (
             "JSON that ends early",
@@ -316,21 +304,22 @@ fn failures(cluster: &Cluster, canary: &str) -> Vec<(&'static str, Answer)> {
         .collect()
 }
 
-fn delete_and_destroy(cluster: &Cluster) {
-    let delete = |name: &str| Request::delete(secret_path(name));
-    let then =
-        |name: &str, verb: &str| Request::post_nothing(format!("{}/{verb}", secret_path(name)));
-    cluster.ask_as_admin(0, delete("t50/cli/pipe")).ok();
+fn delete_and_destroy(cluster: &DevCluster) {
+    let delete = |name: &str| Request::delete(&secret_path(name));
+    let then = |name: &str, verb: &str| Request::command(&format!("{}/{verb}", secret_path(name)));
+    cluster.ask_as_admin(0, delete("t50/cli/pipe")).done();
     cluster
         .ask_as_admin(1, then("t50/cli/pipe", "undelete"))
-        .ok();
-    cluster.ask_as_admin(2, delete("t50/half/1")).ok();
-    cluster.ask_as_admin(0, then("t50/half/2", "destroy")).ok();
+        .done();
+    cluster.ask_as_admin(2, delete("t50/half/1")).done();
+    cluster
+        .ask_as_admin(0, then("t50/half/2", "destroy"))
+        .done();
     let some = Request::post(
-        format!("{}/destroy", secret_path("t50/text")),
+        &format!("{}/destroy", secret_path("t50/text")),
         &json!({ "versions": [1] }),
     );
-    cluster.ask_as_admin(1, some).ok();
+    cluster.ask_as_admin(1, some).done();
     let gone = cluster.ask_as_admin(2, Request::read("t50/half/2", ""));
     assert_eq!(gone.status, 404, "{}", gone.text());
 }
@@ -345,7 +334,7 @@ fn secret_half(token: &str) -> Search {
 }
 
 /// What `ps` shows of the server's processes, and what they were given as environment.
-fn search_processes(cluster: &Cluster, searches: &[&Search]) {
+fn search_processes(cluster: &DevCluster, searches: &[&Search]) {
     let nodes = cluster.all().map(|index| cluster.pid(index).to_string());
     let pids: Vec<String> = nodes.chain([cluster.dev_pid().to_string()]).collect();
     for pid in pids {
@@ -361,7 +350,7 @@ fn search_processes(cluster: &Cluster, searches: &[&Search]) {
 }
 
 /// A search that looks at the wrong place finds nothing either: a name is no secret, and lies where a value would.
-fn the_right_files_are_searched(cluster: &Cluster, files: &[PathBuf]) {
+fn the_right_files_are_searched(cluster: &DevCluster, files: &[PathBuf]) {
     let found = Search::for_bytes(SEEN_NAME.as_bytes()).files_with(files);
     for index in cluster.all() {
         let data = &cluster.node(index).data_dir;
@@ -389,25 +378,4 @@ fn each_key_file_stays_where_it_is(files: &[PathBuf]) {
         let paths: Vec<&PathBuf> = found.iter().map(|(path, _, _)| path).collect();
         assert_eq!(paths, [own]);
     }
-}
-
-fn run(cluster: &Cluster, arguments: &[&str]) -> Output {
-    let mut command = cluster.cli(arguments);
-    command.stdin(Stdio::null());
-    command.output().expect("the command line starts")
-}
-
-fn run_with_input(cluster: &Cluster, arguments: &[&str], input: &str) -> Output {
-    let mut child = cluster
-        .cli(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the command line starts");
-    let mut pipe = child.stdin.take().expect("a pipe to it");
-    pipe.write_all(input.as_bytes())
-        .expect("it reads its input");
-    drop(pipe);
-    child.wait_with_output().expect("the command line ends")
 }

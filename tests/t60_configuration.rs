@@ -13,10 +13,10 @@ use std::path::Path;
 
 use serde_json::json;
 
-#[path = "api_support/support.rs"]
-mod support;
+use jarvis_harness::{Programs, Request, eventually, programs};
 
-use support::{Cli, Node, Plan, Request, eventually};
+/// What Cargo built.
+const JARVIS: Programs = programs!();
 
 const POLICY: &str = r#"
 default_deny: true
@@ -33,7 +33,7 @@ const REFUSED: i32 = 1;
 
 #[test]
 fn f_what_a_configuration_must_not_say_is_refused_by_name_with_advice() {
-    let plan = Plan::new();
+    let plan = JARVIS.plan();
     let with = |table: &str, line: &str| plan.config(&[(table, line)]);
     let everywhere = |more: &str| {
         let text = plan.config(&[("server", more)]);
@@ -132,7 +132,7 @@ fn f_what_a_configuration_must_not_say_is_refused_by_name_with_advice() {
 
 #[test]
 fn f7_what_the_old_daemon_left_is_put_aside_by_its_owner_and_not_overwritten() {
-    let plan = Plan::new();
+    let plan = JARVIS.plan();
     let config = plan.config(&[]);
     private_folder(&plan.data());
     let vault = plan.data().join("vault.json");
@@ -172,7 +172,7 @@ fn f7_what_the_old_daemon_left_is_put_aside_by_its_owner_and_not_overwritten() {
 
 #[test]
 fn x6_files_that_others_could_use_are_refused_with_the_command_that_mends_it() {
-    let mut node = Node::start(POLICY, &[]);
+    let mut node = JARVIS.node(POLICY, &[]);
     node.admin().write("database_url", "x");
     let config = fs::read_to_string(node.plan().folder().join("config.toml")).unwrap();
     node.kill();
@@ -210,7 +210,7 @@ fn x6_files_that_others_could_use_are_refused_with_the_command_that_mends_it() {
 
 #[test]
 fn f7_a_key_file_that_others_can_read_is_refused_at_the_first_start() {
-    let plan = Plan::new();
+    let plan = JARVIS.plan();
     private_folder(&plan.data());
     let key = plan.data().join("master.key");
     fs::write(&key, [7_u8; 32]).unwrap();
@@ -227,7 +227,7 @@ fn f7_a_key_file_that_others_can_read_is_refused_at_the_first_start() {
 
 #[test]
 fn f_a_port_that_is_taken_is_named_and_the_node_starts_when_it_is_free() {
-    let plan = Plan::new();
+    let plan = JARVIS.plan();
     let config = plan.config(&[]);
     for address in [plan.api, plan.peer] {
         let taken = TcpListener::bind(address).unwrap();
@@ -248,7 +248,7 @@ fn f_a_port_that_is_taken_is_named_and_the_node_starts_when_it_is_free() {
 /// The refusal of a taken port says that nothing was changed.
 #[test]
 fn f7_a_first_start_that_is_refused_leaves_no_cluster_behind() {
-    let plan = Plan::new();
+    let plan = JARVIS.plan();
     let taken = TcpListener::bind(plan.api).unwrap();
     plan.refused(&plan.config(&[]));
     assert!(
@@ -257,7 +257,7 @@ fn f7_a_first_start_that_is_refused_leaves_no_cluster_behind() {
     );
     drop(taken);
 
-    let plan = Plan::new();
+    let plan = JARVIS.plan();
     private_folder(&plan.data());
     fs::set_permissions(plan.data(), Permissions::from_mode(0o755)).unwrap();
     plan.refused(&plan.config(&[]));
@@ -269,7 +269,7 @@ fn f7_a_first_start_that_is_refused_leaves_no_cluster_behind() {
 
 #[test]
 fn c9_a_node_of_a_cluster_with_an_empty_folder_wants_init_or_join() {
-    let plan = Plan::new();
+    let plan = JARVIS.plan();
     let stopped = plan.refused(&plan.config(&[("cluster", "node_name = \"n1\"")]));
     assert_eq!(stopped.code, Some(REFUSED));
     for advice in [
@@ -290,7 +290,7 @@ fn c9_a_node_of_a_cluster_with_an_empty_folder_wants_init_or_join() {
 
 #[test]
 fn a13_the_unix_socket_serves_beside_the_port_and_survives_a_kill() {
-    let plan = Plan::new();
+    let plan = JARVIS.plan();
     let socket = plan.folder().join("api.sock");
     let server = format!("allow_unix_socket = \"{}\"", socket.display());
     let config = plan.config(&[
@@ -319,7 +319,7 @@ fn a13_the_unix_socket_serves_beside_the_port_and_survives_a_kill() {
 /// X5, F8: the cluster's own authority makes the API's certificate where the configuration names one that is not there.
 #[test]
 fn x5_tls_is_on_with_a_certificate_of_the_cluster() {
-    let plan = Plan::new();
+    let plan = JARVIS.plan();
     let data = plan.data();
     let tls = format!(
         "cert_path = \"{data}/api.pem\"\nkey_path = \"{data}/api.key\"",
@@ -329,7 +329,7 @@ fn x5_tls_is_on_with_a_certificate_of_the_cluster() {
     let node = plan.spawn(&config);
     let url = format!("https://{}", node.plan().api);
     let by_name = url.replace("127.0.0.1", "localhost");
-    let trusting = Cli::new().with("JARVIS_SECRETS_URL", &url).with(
+    let trusting = JARVIS.cli().with("JARVIS_SECRETS_URL", &url).with(
         "JARVIS_SECRETS_CACERT",
         data.join("ca.pem").to_str().unwrap(),
     );
@@ -352,7 +352,7 @@ fn x5_tls_is_on_with_a_certificate_of_the_cluster() {
         assert_eq!(cli.done(&read), "1\n");
     }
     // Without that authority the server is a stranger, and plain HTTP is not spoken.
-    let distrusting = Cli::new().with("JARVIS_SECRETS_URL", &url);
+    let distrusting = JARVIS.cli().with("JARVIS_SECRETS_URL", &url);
     let refused = distrusting.run(&["health"]).complains("certificate");
     assert_ne!(refused.code, Some(0));
     let plain = url.replace("https", "http");
@@ -367,7 +367,7 @@ fn x5_tls_is_on_with_a_certificate_of_the_cluster() {
 /// F3: with `require_client_id_header` a token alone is not enough.
 #[test]
 fn f3_a_request_without_the_client_header_is_refused_where_it_is_required() {
-    let node = Node::start(POLICY, &[("security", "require_client_id_header = true")]);
+    let node = JARVIS.node(POLICY, &[("security", "require_client_id_header = true")]);
     let admin = node.admin();
     let named = admin.with("x-jarvis-client", "admin");
     named.write("database_url", "x");

@@ -11,10 +11,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-#[path = "api_support/support.rs"]
-mod support;
+use jarvis_harness::{Programs, Request, eventually, programs};
 
-use support::{Node, Request, eventually};
+/// What Cargo built.
+const JARVIS: Programs = programs!();
 
 const POLICY: &str = "default_deny: true\nclients:\n  admin:\n    allow: [\"*\"]\n";
 
@@ -49,7 +49,7 @@ const NEW_METRICS: [&str; 9] = [
 
 #[test]
 fn a12_the_document_lists_every_route_and_no_other() {
-    let node = Node::start(POLICY, &[]);
+    let node = JARVIS.node(POLICY, &[]);
     let stranger = node.stranger();
     let answer = stranger.get("/openapi.json");
     assert_eq!(answer.header("content-type"), Some("application/json"));
@@ -99,7 +99,7 @@ fn a12_the_document_lists_every_route_and_no_other() {
 
 #[test]
 fn a12_every_reference_of_the_document_leads_somewhere() {
-    let node = Node::start(POLICY, &[]);
+    let node = JARVIS.node(POLICY, &[]);
     let document = node.stranger().get("/openapi.json").done();
     let references = references(&document);
     assert!(references.len() > 10);
@@ -116,7 +116,7 @@ fn a12_every_reference_of_the_document_leads_somewhere() {
 
 #[test]
 fn m_every_metric_is_there_at_the_first_scrape_and_none_tells_a_name() {
-    let node = Node::start(POLICY, &[]);
+    let node = JARVIS.node(POLICY, &[]);
     let stranger = node.stranger();
     let first = stranger.get("/metrics");
     assert_eq!(first.status, 200);
@@ -191,7 +191,7 @@ fn m_every_metric_is_there_at_the_first_scrape_and_none_tells_a_name() {
 
 #[test]
 fn a1_c10_health_needs_no_credential_and_tells_the_truth() {
-    let node = Node::start(POLICY, &[]);
+    let node = JARVIS.node(POLICY, &[]);
     let (admin, stranger) = (node.admin(), node.stranger());
     let health = stranger.get("/healthz").done();
     assert_eq!(
@@ -220,7 +220,7 @@ fn a1_c10_health_needs_no_credential_and_tells_the_truth() {
 
 #[test]
 fn c10_the_only_node_is_the_leader_also_when_nothing_happens() {
-    let node = Node::start(POLICY, &[]);
+    let node = JARVIS.node(POLICY, &[]);
     let stranger = node.stranger();
     eventually("the only node leads", || {
         (stranger.get("/leader").status == 200).then_some(())

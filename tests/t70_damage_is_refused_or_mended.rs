@@ -4,32 +4,21 @@
 
 #![allow(
     clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test that can not go on has failed; it watches real processes by the real clock"
+    reason = "a test that can not go on has failed; its helpers are not marked as tests"
 )]
 
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-#[path = "durability_support/checks.rs"]
-mod checks;
-#[path = "durability_support/cluster.rs"]
-mod cluster;
-#[path = "durability_support/files.rs"]
-mod files;
-#[path = "durability_support/http.rs"]
-mod http;
-#[path = "durability_support/volumes.rs"]
-mod volumes;
-#[path = "durability_support/workload.rs"]
-mod workload;
+use jarvis_harness::checks::{self, Heads};
+use jarvis_harness::files::{self, append, cut_to, evidence, flip, log_evidence, scribble};
+use jarvis_harness::volumes::MemoryDisk;
+use jarvis_harness::workload::{Ledger, Writers};
+use jarvis_harness::{Cluster, Member, Programs, eventually, phase, programs, trail};
 
-use checks::Heads;
-use cluster::{Cluster, Node, eventually};
-use files::{append, cut_to, evidence, flip, log_evidence, scribble};
-use volumes::MemoryDisk;
-use workload::{Ledger, Writers};
+/// What Cargo built.
+const JARVIS: Programs = programs!();
 
 /// The node whose files are damaged while the others serve.
 const VICTIM: usize = 2;
@@ -46,9 +35,9 @@ const LEFT_BYTES: u64 = 512 * 1024;
 #[test]
 fn t70_damage_is_refused_or_mended() {
     let folder = tempfile::tempdir().unwrap();
-    let mut cluster = Cluster::make(&folder.path().join("cluster"), folder.path());
+    let mut cluster = JARVIS.cluster(&folder.path().join("cluster"), folder.path());
     let ledger = Arc::new(Ledger::default());
-    let mut heads = Heads::new();
+    let mut heads = Heads::default();
 
     phase("three nodes, their logs purged behind snapshots");
     cluster.start();
@@ -105,10 +94,10 @@ fn t70_a_full_disk_loses_nothing_that_was_acknowledged() {
             return;
         }
     };
-    let mut cluster = Cluster::make(&disk.at.join("cluster"), folder.path());
+    let mut cluster = JARVIS.cluster(&disk.at.join("cluster"), folder.path());
     let ledger = Arc::new(Ledger::default());
     cluster.start();
-    let writers = Writers::start(&ledger, &cluster.endpoints(), Duration::ZERO);
+    let writers = Writers::start(&ledger, &cluster.admins(), Duration::ZERO);
     ledger.wait_for_more(50);
 
     phase(
@@ -119,7 +108,7 @@ fn t70_a_full_disk_loses_nothing_that_was_acknowledged() {
         let ended = cluster
             .nodes
             .iter_mut()
-            .filter_map(Node::ended)
+            .filter_map(Member::ended)
             .inspect(|status| assert!(!status.success(), "a full disk is no good end"));
         (ended.count() >= 2).then_some(())
     });
@@ -129,14 +118,14 @@ fn t70_a_full_disk_loses_nothing_that_was_acknowledged() {
     phase("there is room again: a start is enough");
     disk.relieve();
     cluster.start();
-    checks::nothing_is_lost(&cluster, &ledger, &mut Heads::new());
-    ledger.put_surely(&cluster.nodes[0].endpoint, "after/full");
+    checks::nothing_is_lost(&cluster, &ledger, &mut Heads::default());
+    ledger.put_surely(&cluster.nodes[0].admin, "after/full");
     cluster.stop();
 }
 
 /// Writes until each node has two snapshots and no longer the beginning of the log.
 fn purge_behind_snapshots(cluster: &Cluster, ledger: &Arc<Ledger>) {
-    let writers = Writers::start(ledger, &cluster.endpoints(), GENTLE);
+    let writers = Writers::start(ledger, &cluster.admins(), GENTLE);
     for node in &cluster.nodes {
         let what = format!("{} has two snapshots and purged its log", node.name);
         eventually(&what, || {
@@ -147,7 +136,7 @@ fn purge_behind_snapshots(cluster: &Cluster, ledger: &Arc<Ledger>) {
     writers.stop();
 }
 
-fn torn_ends_are_cut(node: &mut Node, ledger: &Ledger) {
+fn torn_ends_are_cut(node: &mut Member, ledger: &Ledger) {
     node.kill();
     let noise: Vec<u8> = (0..777_u32)
         .map(|place| place.wrapping_mul(2_654_435_761).to_be_bytes()[0])
@@ -171,7 +160,7 @@ fn torn_ends_are_cut(node: &mut Node, ledger: &Ledger) {
 }
 
 /// The last group is proven by nothing behind it. Where it holds neither entry nor vote, nobody was promised anything.
-fn unproven_end_is_cut(node: &mut Node, ledger: &Ledger) {
+fn unproven_end_is_cut(node: &mut Member, ledger: &Ledger) {
     for _ in 0..UNPROVEN_TRIES {
         node.kill();
         let newest = newest_segment(node);
@@ -188,7 +177,7 @@ fn unproven_end_is_cut(node: &mut Node, ledger: &Ledger) {
     panic!("after {UNPROVEN_TRIES} starts the log still ends with a promise");
 }
 
-fn damaged_middle_is_refused(node: &mut Node, ledger: &Ledger) {
+fn damaged_middle_is_refused(node: &mut Member, ledger: &Ledger) {
     node.kill();
     let segments = files::segments(node);
     assert!(segments.len() > 1, "each start begins a segment");
@@ -208,7 +197,7 @@ fn damaged_middle_is_refused(node: &mut Node, ledger: &Ledger) {
     serves_again(node, ledger);
 }
 
-fn damaged_image_is_rebuilt(node: &mut Node, ledger: &Ledger) {
+fn damaged_image_is_rebuilt(node: &mut Member, ledger: &Ledger) {
     node.kill();
     scribble(&files::image_file(node));
     serves_again(node, ledger);
@@ -223,7 +212,7 @@ fn damaged_image_is_rebuilt(node: &mut Node, ledger: &Ledger) {
     serves_again(node, ledger);
 }
 
-fn older_snapshot_serves(node: &mut Node, ledger: &Ledger) {
+fn older_snapshot_serves(node: &mut Member, ledger: &Ledger) {
     node.kill();
     let snapshots = files::snapshots(node);
     let newest = snapshots.last().unwrap();
@@ -245,7 +234,7 @@ fn older_snapshot_serves(node: &mut Node, ledger: &Ledger) {
     serves_again(node, ledger);
 }
 
-fn nothing_to_start_from_is_refused(node: &mut Node, ledger: &Ledger) {
+fn nothing_to_start_from_is_refused(node: &mut Member, ledger: &Ledger) {
     node.kill();
     let snapshots = files::snapshots(node);
     for snapshot in &snapshots {
@@ -269,9 +258,9 @@ fn nothing_to_start_from_is_refused(node: &mut Node, ledger: &Ledger) {
     serves_again(node, ledger);
 }
 
-fn cut_trail_is_regenerated(node: &mut Node, ledger: &Ledger) {
+fn cut_trail_is_regenerated(node: &mut Member, ledger: &Ledger) {
     node.kill();
-    let (path, before) = (files::open_audit(node), checks::trail(node));
+    let (path, before) = (files::open_audit(node), trail::lines(&node.data_dir));
     let length = fs::read(&path).unwrap().len();
     // In the middle of a line, or nearly so: far before the newest snapshot.
     cut_to(&path, length / 2 + 7);
@@ -279,22 +268,22 @@ fn cut_trail_is_regenerated(node: &mut Node, ledger: &Ledger) {
     regenerates(node, &before);
 
     node.kill();
-    let before = checks::trail(node);
+    let before = trail::lines(&node.data_dir);
     fs::remove_file(&path).unwrap();
     serves_again(node, ledger);
     regenerates(node, &before);
 }
 
-fn damaged_trail_is_never_believed(node: &mut Node, ledger: &Ledger) {
+fn damaged_trail_is_never_believed(node: &mut Member, ledger: &Ledger) {
     node.kill();
-    let (path, before) = (files::open_audit(node), checks::trail(node));
+    let (path, before) = (files::open_audit(node), trail::lines(&node.data_dir));
     let good = fs::read(&path).unwrap();
 
     // In the last line: behind the newest snapshot, if nothing was written since then.
     flip(&path, good.len() - 100);
     node.start();
     let outcome = eventually("the node refuses or serves", || {
-        let answer = node.endpoint.get("/readyz");
+        let answer = node.admin.try_get("/readyz");
         match node.ended() {
             Some(status) => Some(Err(status)),
             None => answer
@@ -332,7 +321,7 @@ fn damaged_trail_is_never_believed(node: &mut Node, ledger: &Ledger) {
     serves_again(node, ledger);
 }
 
-fn orphaned_log_is_refused(node: &mut Node, ledger: &Ledger) {
+fn orphaned_log_is_refused(node: &mut Member, ledger: &Ledger) {
     node.kill();
     let (path, aside) = (
         node.data_dir.join("node.json"),
@@ -347,7 +336,7 @@ fn orphaned_log_is_refused(node: &mut Node, ledger: &Ledger) {
 }
 
 /// Rule 11: who lost the log may have promised what nobody remembers.
-fn lost_log_is_refused(node: &mut Node, ledger: &Ledger) {
+fn lost_log_is_refused(node: &mut Member, ledger: &Ledger) {
     node.kill();
     let (folder, aside) = (node.data_dir.join("wal"), node.data_dir.join("aside"));
     fs::rename(&folder, &aside).unwrap();
@@ -365,7 +354,7 @@ fn lost_log_is_refused(node: &mut Node, ledger: &Ledger) {
 
 /// Starts the node, which must refuse, say all of this, and leave snapshots and trail as they are. (A sound log may go on
 /// in a new segment, as at every start.)
-fn refuses(node: &mut Node, advice: &[&str]) {
+fn refuses(node: &mut Member, advice: &[&str]) {
     let before = evidence(node);
     let said = node.refuse();
     for part in advice {
@@ -383,7 +372,7 @@ fn advises_about_the_trail(said: &str) -> bool {
 }
 
 /// The trail begins with these lines, as it did before.
-fn regenerates(node: &Node, before: &[String]) {
+fn regenerates(node: &Member, before: &[String]) {
     let upto = u64::try_from(before.len()).unwrap();
     assert!(
         checks::trail_upto(node, upto) == before,
@@ -393,18 +382,14 @@ fn regenerates(node: &Node, before: &[String]) {
 }
 
 /// Starts the node; it serves, and takes a write.
-fn serves_again(node: &mut Node, ledger: &Ledger) {
+fn serves_again(node: &mut Member, ledger: &Ledger) {
     node.start();
     node.wait_ready();
-    ledger.put_surely(&node.endpoint, "after/damage");
+    ledger.put_surely(&node.admin, "after/damage");
 }
 
-fn newest_segment(node: &Node) -> std::path::PathBuf {
+fn newest_segment(node: &Member) -> std::path::PathBuf {
     files::segments(node)
         .pop()
         .expect("a node that ran has a log")
-}
-
-fn phase(what: &str) {
-    eprintln!("--- {what}");
 }

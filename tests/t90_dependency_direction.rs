@@ -19,6 +19,8 @@ const CRATE_ARROWS: &[(&str, &[&str])] = &[
     ("jarvis-domain", &[]),
     ("jarvis-disk", &[]),
     ("jarvis-wire", &[]),
+    // It knows the programs from outside only.
+    ("jarvis-harness", &[]),
     ("jarvis-crypto", &["jarvis-domain"]),
     ("jarvis-audit", &["jarvis-domain", "jarvis-disk"]),
     (
@@ -33,10 +35,18 @@ const CRATE_ARROWS: &[(&str, &[&str])] = &[
             "jarvis-crypto",
             "jarvis-disk",
             "jarvis-domain",
+            "jarvis-harness",
             "jarvis-wire",
         ],
     ),
 ];
+
+/// Crates for tests: nothing that is shipped may depend on them.
+const TEST_ONLY: &[&str] = &["jarvis-harness"];
+
+/// The tables of dependencies in a manifest, or in its `[target.…]`.
+const SHIPPED_KINDS: &[&str] = &["dependencies", "build-dependencies"];
+const TEST_KINDS: &[&str] = &["dev-dependencies"];
 
 /// Module of the root package → what it must not name. `api → service → {crypto, cluster}`,
 /// `rotation → service`; the command line talks to a server, it does not contain one.
@@ -86,8 +96,8 @@ const FORBIDDEN_NAMES: &[(&str, &[&str])] = &[
 /// A longer file is split.
 const MAX_LINES: usize = 600;
 
-/// Where product code lies.
-const SOURCE_FOLDERS: &[&str] = &["src", "cluster", "crates"];
+/// Where product code lies, and what all tests stand on.
+const SOURCE_FOLDERS: &[&str] = &["src", "cluster", "crates", "tests/harness"];
 
 #[test]
 fn manifests_have_no_new_arrow() {
@@ -165,6 +175,12 @@ fn the_checks_can_fail() {
     );
     let table: toml::Table = "[package]\nname = \"jarvis-new\"\n".parse().unwrap();
     assert_eq!(new_arrows(&table).len(), 1);
+    for (kind, problems) in [("dependencies", 1), ("dev-dependencies", 0)] {
+        let text =
+            format!("[package]\nname = \"jarvis-secretsd\"\n[{kind}]\njarvis-harness = \"1\"\n");
+        let table: toml::Table = text.parse().unwrap();
+        assert_eq!(new_arrows(&table).len(), problems, "{kind}");
+    }
 
     let grouped = "use crate::{\n    config::Config,\n    service::{self, secrets},\n};\n";
     assert_eq!(forbidden_names_in("cli", grouped), ["crate::service"]);
@@ -220,25 +236,31 @@ fn new_arrows(manifest: &toml::Table) -> Vec<String> {
     };
     let ours =
         |dependency: &&String| dependency.starts_with("jarvis-") && dependency.as_str() != name;
-    dependencies(manifest)
-        .iter()
+    let shipped = dependencies(manifest, SHIPPED_KINDS);
+    let for_tests = dependencies(manifest, TEST_KINDS);
+    let is_new = |dependency: &&String| {
+        let dependency = dependency.as_str();
+        !allowed.contains(&dependency)
+            || TEST_ONLY.contains(&dependency) && shipped.contains(dependency)
+    };
+    shipped
+        .union(&for_tests)
         .filter(ours)
-        .filter(|dependency| !allowed.contains(&dependency.as_str()))
+        .filter(is_new)
         .map(|dependency| format!("{name} must not depend on {dependency}"))
         .collect()
 }
 
-/// The names in every table of dependencies, those under `[target.…]` included.
-fn dependencies(manifest: &toml::Table) -> BTreeSet<String> {
-    const KINDS: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
+/// The names in the tables of these kinds, those under `[target.…]` included.
+fn dependencies(manifest: &toml::Table, kinds: &[&str]) -> BTreeSet<String> {
     let mut tables = vec![manifest];
     if let Some(targets) = manifest.get("target").and_then(toml::Value::as_table) {
         tables.extend(targets.values().filter_map(toml::Value::as_table));
     }
     let mut names = BTreeSet::new();
     for table in tables {
-        for kind in KINDS {
-            if let Some(dependencies) = table.get(kind).and_then(toml::Value::as_table) {
+        for kind in kinds {
+            if let Some(dependencies) = table.get(*kind).and_then(toml::Value::as_table) {
                 names.extend(dependencies.keys().cloned());
             }
         }

@@ -196,7 +196,13 @@ async fn hand_over_if_unfit(node: &Inner) {
     if !sealed && !slow {
         return;
     }
-    let own = metrics(&node.raft).last_log_index.unwrap_or(0);
+    let metrics = metrics(&node.raft);
+    let own = metrics.last_log_index.unwrap_or(0);
+    let replication = metrics.replication.unwrap_or_default();
+    let durable = |id: NodeId| {
+        let matched = replication.get(&id)?.as_ref();
+        matched.map(|matched| matched.index())
+    };
     let others = node
         .voters()
         .into_iter()
@@ -206,7 +212,10 @@ async fn hand_over_if_unfit(node: &Inner) {
         .into_iter()
         .flatten()
         .map(|(probe, _)| probe)
-        .filter(|probe| !probe.sealed && probe.last_log + CAUGHT_UP_ENTRIES >= own);
+        .filter(|probe| !probe.sealed && probe.last_log + CAUGHT_UP_ENTRIES >= own)
+        // Where all disks are slow at once (one disk below all of them, a storm), nobody has made durable what this node
+        // could not: then an election, which waits for disks too, would only add to it.
+        .filter(|probe| !slow || durable(probe.node) > durable(node.shared.node_id));
     if let Some(best) = fit.max_by_key(|probe| probe.last_log) {
         tracing::info!(
             to = best.node,

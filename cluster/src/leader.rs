@@ -63,13 +63,19 @@ impl Leadership {
         left: Duration,
     ) -> Tried {
         if leader == self.shared.node_id {
-            return match timeout(left, self.append(envelope, commands)).await {
-                Ok(proposed) => Tried::Answer(proposed),
-                Err(_) => Tried::Lost,
+            // A deposed leader's own write may wait for an entry that nobody commits any more.
+            return tokio::select! {
+                biased;
+                proposed = timeout(left, self.append(envelope, commands)) =>
+                    proposed.map_or(Tried::Lost, Tried::Answer),
+                () = self.superseded(leader) => Tried::Lost,
             };
         }
         let body = to_bytes(&Propose { envelope, commands });
-        match self.ask(leader, forward::PROPOSE, body, left).await {
+        match self
+            .ask_while_it_leads(leader, forward::PROPOSE, body, left)
+            .await
+        {
             Ok(answer) => from_bytes(&answer).map_or(Tried::Lost, Tried::Answer),
             Err(
                 PeerError::Unreachable { .. }
@@ -125,7 +131,7 @@ impl Leadership {
             return timeout(left, self.confirm()).await.ok().flatten();
         }
         let answer = self
-            .ask(leader, forward::READ_INDEX, Bytes::new(), left)
+            .ask_while_it_leads(leader, forward::READ_INDEX, Bytes::new(), left)
             .await
             .ok()?;
         match from_bytes(&answer) {
@@ -142,6 +148,33 @@ impl Leadership {
             .await
             .ok()?;
         Some(linearizer.read_log_id().index())
+    }
+
+    /// As [`Self::ask`], but gives up once that node leads no more: a leader that lost its power answers nothing, also
+    /// no reset, and whoever waits for it would be late by the whole deadline (C8).
+    async fn ask_while_it_leads(
+        &self,
+        leader: NodeId,
+        kind: u8,
+        body: Bytes,
+        left: Duration,
+    ) -> Result<Bytes, PeerError> {
+        tokio::select! {
+            biased;
+            answer = self.ask(leader, kind, body, left) => answer,
+            () = self.superseded(leader) => Err(PeerError::Closed),
+        }
+    }
+
+    /// Waits until this node does not take that one for the leader any more.
+    async fn superseded(&self, leader: NodeId) {
+        let mut metrics = self.raft.server_metrics();
+        while metrics.borrow_watched().current_leader == Some(leader) {
+            if metrics.changed().await.is_err() {
+                // A stopped Raft never changes: then the deadline decides.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     async fn ask(

@@ -40,6 +40,8 @@ mod join;
 mod pool;
 mod serve;
 mod stream;
+#[cfg(test)]
+mod vectors;
 
 pub use stream::{FramedReceiver, FramedSender, FramedStream};
 

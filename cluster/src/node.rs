@@ -520,6 +520,8 @@ async fn watch_raft(inner: Arc<Inner>) {
             return;
         }
         if changes.changed().await.is_err() {
+            // It ended without a word. An orderly stop ends this task first.
+            (inner.config.on_fatal)("raft is gone".to_owned());
             return;
         }
     }

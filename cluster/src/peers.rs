@@ -1,20 +1,24 @@
 //! What this node does with what its peers send.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use jarvis_disk::DiskFile;
 use jarvis_domain::outcome::Reply;
 use jarvis_domain::window::Envelope;
+use openraft::raft::SnapshotResponse;
 use openraft::storage::Snapshot;
 
 use crate::env::BoxFuture;
 use crate::leader::Leadership;
-use crate::network::{FramedStream, Lane, PeerHandler, PeerIdentity};
+use crate::network::{FramedReceiver, FramedStream, Lane, PeerHandler, PeerIdentity};
 use crate::protocol::{
     Propose, Proposed, ReadIndex, SnapshotHeader, control, forward, from_bytes, stream, to_bytes,
 };
+use crate::raft::TypeConfig;
 use crate::raft::machine::{AuditWriter, blocking};
 use crate::raft::snapshot::{SnapshotFile, SnapshotStore};
 use crate::shared::lock;
@@ -206,10 +210,29 @@ impl Peers {
         if header.bytes > MAX_SNAPSHOT_BYTES {
             return Err("the snapshot is longer than any vault".to_owned());
         }
-        let (part, mut file) = self
+        let (part, file) = self
             .snapshots
             .incoming()
             .map_err(|error| error.to_string())?;
+        let answer = self
+            .install_snapshot(header, (part.clone(), file), &mut frames)
+            .await;
+        // A transfer that broke off, or that Raft did not want, must not stay on the disk until the next start.
+        self.snapshots.discard(&part);
+        sender
+            .send(to_bytes(&answer?))
+            .await
+            .map_err(|error| error.to_string())?;
+        sender.finish().await.map_err(|error| error.to_string())
+    }
+
+    /// Collects a snapshot in a file, checks it, and has Raft install it.
+    async fn install_snapshot(
+        &self,
+        header: SnapshotHeader,
+        (part, mut file): (PathBuf, Box<dyn DiskFile>),
+        frames: &mut FramedReceiver,
+    ) -> Result<SnapshotResponse<TypeConfig>, String> {
         let mut received = 0;
         while let Some(chunk) = frames.recv().await.map_err(|error| error.to_string())? {
             received += chunk.len() as u64;
@@ -241,17 +264,11 @@ impl Peers {
             meta: header.meta,
             snapshot: file,
         };
-        let answer = self
-            .leadership
+        self.leadership
             .raft
             .install_full_snapshot(header.vote, snapshot)
             .await
-            .map_err(|error| error.to_string())?;
-        sender
-            .send(to_bytes(&answer))
-            .await
-            .map_err(|error| error.to_string())?;
-        sender.finish().await.map_err(|error| error.to_string())
+            .map_err(|error| error.to_string())
     }
 
     async fn send_segment(&self, stream: FramedStream) -> Result<(), String> {

@@ -99,3 +99,81 @@ pub(crate) fn to_bytes<T: Serialize>(value: &T) -> Bytes {
 pub(crate) fn from_bytes<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     decode(bytes).map_err(|error| format!("malformed message: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The handshake tells nothing of these: a node of another release would take one call for another.
+    #[test]
+    fn kinds_keep_their_numbers() {
+        let calls = [
+            control::VOTE,
+            control::PRE_VOTE,
+            control::HEARTBEAT,
+            control::TRANSFER_LEADER,
+            control::PROBE,
+            forward::PROPOSE,
+            forward::READ_INDEX,
+            forward::FETCH_REPLIES,
+            forward::HAND_OVER,
+        ];
+        assert_eq!(calls, [1, 2, 3, 4, 5, 10, 11, 12, 13]);
+        let streams = [stream::APPEND, stream::SNAPSHOT, stream::SEGMENT];
+        assert_eq!(streams, [20, 30, 31]);
+    }
+
+    #[test]
+    fn bodies_keep_their_bytes() {
+        let frozen = |body: Bytes| hex::encode(body);
+        let envelope = Envelope {
+            node: 1,
+            incarnation: 2,
+            seq: 300,
+        };
+        let commands = Bytes::from_static(b"cc");
+        let propose = to_bytes(&Propose { envelope, commands });
+        assert_eq!(frozen(propose), "010102fb2c01026363");
+
+        let reason = String::from("no");
+        for (proposed, bytes) in [
+            (Proposed::Applied { index: 7 }, "010007"),
+            (Proposed::NotLeader { leader: Some(2) }, "01010102"),
+            (Proposed::NotLeader { leader: None }, "010100"),
+            (Proposed::Unknown, "0102"),
+            (Proposed::Refused { reason }, "0103026e6f"),
+        ] {
+            assert_eq!(frozen(to_bytes(&proposed)), bytes, "{proposed:?}");
+        }
+        for (answer, bytes) in [
+            (ReadIndex::At { index: 7 }, "010007"),
+            (ReadIndex::NotLeader, "0101"),
+        ] {
+            assert_eq!(frozen(to_bytes(&answer)), bytes, "{answer:?}");
+        }
+        let probe = Probe {
+            node: 2,
+            wall_ms: 1_700_000_000_000,
+            role: "leader".to_owned(),
+            term: 3,
+            last_log: 300,
+            applied: 299,
+            sealed: true,
+            version: "0.1.0".to_owned(),
+            level: 1,
+        };
+        let bytes = concat!(
+            "01",                 // format
+            "02",                 // node
+            "fd0068e5cf8b010000", // wall_ms
+            "066c6561646572",     // role
+            "03",                 // term
+            "fb2c01",             // last_log
+            "fb2b01",             // applied
+            "01",                 // sealed
+            "05302e312e30",       // version
+            "01",                 // level
+        );
+        assert_eq!(frozen(to_bytes(&probe)), bytes);
+    }
+}

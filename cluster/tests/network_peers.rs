@@ -19,6 +19,8 @@ use jarvis_cluster::tls::{
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
+#[path = "network_peers_support/late_answers.rs"]
+mod late_answers;
 #[path = "network_peers_support/peers.rs"]
 mod peers;
 

@@ -246,8 +246,8 @@ async fn found(node: &Node, machine: &Machine) {
             cluster_id: CLUSTER_ID,
             vault_id: [0x76; 16],
             recovery_epoch: 0,
-            ca_certificate: Vec::new(),
-            ca_key_wrapped: Vec::new(),
+            ca_certificate: b"example-certificate".to_vec(),
+            ca_key_wrapped: b"example-not-a-secret".to_vec(),
         },
         limits: VaultLimits::default(),
         member: machine.member(),
@@ -267,10 +267,11 @@ async fn found(node: &Node, machine: &Machine) {
     node.begin(init, Instant::now() + DEADLINE).await.unwrap();
 }
 
-/// A token for one node, then the node. Nobody shows a key here, so each gets a token of its own.
+/// A token for one node, then the node.
 async fn admit(node: &Node, machine: &Machine) -> NodeId {
     let token_hash = [machine.number; 32];
     let token = Change::CreateJoinToken {
+        id: [machine.number; 16],
         hash: token_hash,
         uses: 1,
         ttl_ms: 3_600_000,
@@ -346,7 +347,7 @@ impl Machine {
             name: self.name(),
             peer_address: self.address.clone(),
             api_address: format!("http://{}", self.name()),
-            peer_key: [0; 32],
+            peer_key: [self.number; 32],
             audit_key: self.audit_key().verifying_key().to_bytes(),
             level: FEATURE_LEVEL,
             joined: 0,

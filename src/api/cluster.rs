@@ -6,7 +6,7 @@ use jarvis_wire::cluster::{
     ClusterStatus, CreateJoinToken, CreatedJoinToken, LeaderTransferred, TransferLeader,
 };
 
-use crate::api::extract::{self, Asked, asked};
+use crate::api::extract::{self, Asked, IdempotencyKey, asked};
 use crate::api::secrets::SMALL_BODY_BYTES;
 use crate::api::{ApiError, App};
 
@@ -22,7 +22,7 @@ pub(super) async fn status(
 }
 
 /// Hands leadership over.
-#[utoipa::path(post, path = "/cluster/transfer-leader", request_body = TransferLeader, responses((status = 200, body = LeaderTransferred)))]
+#[utoipa::path(post, path = "/cluster/transfer-leader", params(IdempotencyKey), request_body = TransferLeader, responses((status = 200, body = LeaderTransferred)))]
 pub(super) async fn transfer_leader(
     State(app): State<App>,
     request: Request,
@@ -32,13 +32,15 @@ pub(super) async fn transfer_leader(
     Ok(Json(app.service.transfer_leader(caller, &body, key).await?))
 }
 
-/// Makes a join token.
-#[utoipa::path(post, path = "/cluster/join-token", request_body = CreateJoinToken, responses((status = 200, body = CreatedJoinToken)))]
+/// Makes a join token; it is in this answer only, and in the answers to its repetitions under the same Idempotency-Key.
+#[utoipa::path(post, path = "/cluster/join-token", params(IdempotencyKey), request_body = CreateJoinToken, responses((status = 200, body = CreatedJoinToken)))]
 pub(super) async fn join_token(
     State(app): State<App>,
     request: Request,
 ) -> Result<Json<CreatedJoinToken>, ApiError> {
-    let Asked { caller, body, .. } =
+    let Asked { caller, body, key } =
         asked::<CreateJoinToken>(&app, request, SMALL_BODY_BYTES).await?;
-    Ok(Json(app.service.create_join_token(caller, &body).await?))
+    Ok(Json(
+        app.service.create_join_token(caller, &body, key).await?,
+    ))
 }

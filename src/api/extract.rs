@@ -55,10 +55,7 @@ pub enum Listener {
 pub(super) async fn caller(app: &App, parts: &Parts) -> Result<Caller, ApiError> {
     let presented = presented(app, parts)?;
     let caller = app.service.identify(presented).await?;
-    let permit = app.limits.enter(caller.client.as_str()).map_err(|reason| {
-        app.metrics.refused(reason);
-        limited(reason)
-    })?;
+    let permit = app.limits.enter(caller.client.as_str()).map_err(limited)?;
     if let Some(slot) = parts.extensions.get::<PermitSlot>() {
         // A request asks for its caller once.
         let _ = slot.0.set(permit);
@@ -234,6 +231,13 @@ pub(super) fn json<T: DeserializeOwned>(bytes: &SecretBytes) -> Result<T, ApiErr
     } else {
         bytes.expose()
     };
+    // serde would take an array for a structure, field by field: `[]` would be a request with every default.
+    let begins = text.iter().find(|byte| !byte.is_ascii_whitespace());
+    if begins == Some(&b'[') {
+        return Err(ApiError::invalid(
+            "the JSON body can not be used: an array has the wrong type, an object is expected",
+        ));
+    }
     // serde_json's message can quote the value it stumbled over: only where, and of which kind, is told.
     serde_json::from_slice(text).map_err(|error| {
         let problem = match error.classify() {
@@ -259,6 +263,17 @@ fn describe_data_error(error: &serde_json::Error) -> String {
     } else {
         "a field has the wrong type".to_owned()
     }
+}
+
+/// The header as `/openapi.json` describes it; [`idempotency`] reads it.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "it is made for its description only")]
+pub(super) struct IdempotencyKey {
+    /// Makes the request safe to repeat within 10 minutes, at any node: the same client, key and request get the first
+    /// outcome. Another request under the key gets `idempotency_key_reused`. 1 to 128 characters.
+    #[param(rename = "Idempotency-Key", required = false)]
+    key: String,
 }
 
 /// The idempotency key and the keyed MAC of the request as received (A11).

@@ -1,16 +1,16 @@
 //! Health that tells the truth, without a credential (A1, A6, C10).
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jarvis_wire::health::{Health, ReadyQuery};
 use serde_json::json;
 
-use crate::api::App;
+use crate::api::{ApiError, App, extract};
 use crate::metrics::RaftNumbers;
 
-/// Applied state is fresh when a read index asked for this recently has been applied, ms: ten heartbeats.
+/// Applied state is fresh when a read index asked for this recently has been applied, ms: an election fits in.
 const FRESH_MS: u128 = 2_000;
 
 /// The process serves: version, uptime, number of secrets.
@@ -34,21 +34,23 @@ pub(super) async fn livez() -> &'static str {
 /// Whether this node can serve: unsealed, knows a leader, its applied state is fresh. `?for=stale`: whether it could at
 /// least serve allowed stale reads. `?verbose` lists the checks.
 #[utoipa::path(get, path = "/readyz", params(ReadyQuery), responses((status = 200), (status = 503)))]
-pub(super) async fn readyz(State(app): State<App>, Query(query): Query<ReadyQuery>) -> Response {
+pub(super) async fn readyz(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
+    let (mut parts, _) = request.into_parts();
+    let query: ReadyQuery = extract::query(&mut parts).await?;
     let service = &app.service;
     let node = service.node();
     let age = node.staleness().map(|age| age.as_millis());
-    let checks = if query.purpose.as_deref() == Some("stale") {
-        vec![("stale_reads", service.can_serve_stale())]
-    } else {
-        vec![
+    let checks = match query.purpose.as_deref() {
+        Some("stale") => vec![("stale_reads", service.can_serve_stale())],
+        Some(_) => return Err(ApiError::invalid("bad query: `for` can only be `stale`")),
+        None => vec![
             ("unsealed", !service.is_sealed()),
             (
                 "leader",
                 node.leader().is_some() && age.is_some_and(|age| age < FRESH_MS),
             ),
             ("fresh", age.is_some_and(|age| age < FRESH_MS)),
-        ]
+        ],
     };
     let ready = checks.iter().all(|(_, holds)| *holds);
     let status = if ready {
@@ -61,13 +63,13 @@ pub(super) async fn readyz(State(app): State<App>, Query(query): Query<ReadyQuer
             .into_iter()
             .map(|(name, holds)| (name.to_owned(), holds.into()))
             .collect();
-        return (
+        return Ok((
             status,
             Json(json!({ "ready": ready, "checks": checks, "age_ms": age.map(|age| age as u64) })),
         )
-            .into_response();
+            .into_response());
     }
-    (status, if ready { "ready\n" } else { "not ready\n" }).into_response()
+    Ok((status, if ready { "ready\n" } else { "not ready\n" }).into_response())
 }
 
 /// 200 on the leader, 503 elsewhere.
@@ -106,6 +108,9 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
     for (which, ends_s) in &*app.certificates {
         metrics.set_certificate_expiry(*which, Some(ends_s.saturating_sub(now_s)));
     }
+    let due = app.service.next_rotation_due().await;
+    let due_s = due.map(|due| i64::try_from(due / 1_000).unwrap_or(i64::MAX));
+    metrics.set_next_rotation(due_s.map(|due_s| due_s.saturating_sub(now_s)));
     let stats = node.wal().stats();
     let micros = std::time::Duration::from_micros;
     metrics.set_fsync(

@@ -1,19 +1,23 @@
 //! What happens around every handler: request id, limits, metrics, the body of an error.
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use jarvis_wire::REQUEST_ID_HEADER;
 use jarvis_wire::error::ErrorCode;
 
 use crate::api::extract::Connection;
 use crate::api::{ApiError, App};
+use crate::config::Network;
 use crate::limits::{ClientPermit, Reason};
 use crate::service::{ServiceError, limited};
 
+/// Where a proxy says whose request it passes on.
+const FORWARDED_FOR_HEADER: &str = "x-forwarded-for";
 /// Longest request id taken over from a client, characters.
 const MAX_REQUEST_ID: usize = jarvis_domain::limits::MAX_REQUEST_ID_BYTES;
 
@@ -39,7 +43,7 @@ pub(super) async fn around(State(app): State<App>, mut request: Request, next: N
         .get::<MatchedPath>()
         .map(|path| path.as_str().to_owned());
     let response = match refuse_remote(&app, &request) {
-        Some(error) => error.render(&id.0),
+        Some(error) => ApiError::from(error).into_response(),
         None => next.run(request).await,
     };
     let mut response = finish(&app, response, &id);
@@ -81,6 +85,14 @@ fn finish(app: &App, mut response: Response, id: &RequestId) -> Response {
 /// What never reached the log is counted, and slowed when there is too much of it.
 fn judge(app: &App, error: ServiceError) -> ServiceError {
     let client = error.client.as_deref();
+    if let Some(reason) = error.refused {
+        // The others were counted for the trail by the bucket that refused them.
+        if matches!(reason, Reason::Overloaded | Reason::Remote) {
+            app.limits.count(reason, client);
+        }
+        app.metrics.refused(reason);
+        return error;
+    }
     let reason = match error.code {
         ErrorCode::Unauthenticated => match app.limits.unauthenticated() {
             Ok(()) => Reason::Unauthenticated,
@@ -100,18 +112,38 @@ fn judge(app: &App, error: ServiceError) -> ServiceError {
 }
 
 /// `deny_network_remote`: nobody from elsewhere, whatever the listener.
-fn refuse_remote(app: &App, request: &Request) -> Option<ApiError> {
-    if !app.service.config().security.deny_network_remote {
+fn refuse_remote(app: &App, request: &Request) -> Option<ServiceError> {
+    let config = app.service.config();
+    if !config.security.deny_network_remote {
         return None;
     }
-    let remote = request.extensions().get::<Connection>()?.remote?;
-    let denied = !remote.ip().is_loopback();
-    denied.then(|| {
-        ApiError::new(
-            ErrorCode::NotAuthorized,
-            "this node takes local requests only (deny_network_remote)",
-        )
+    let remote = request.extensions().get::<Connection>()?.remote?.ip();
+    let caller = caller_behind(&config.server.trusted_proxies, remote, request.headers());
+    let is_local = caller.is_some_and(|address| address.to_canonical().is_loopback());
+    (!is_local).then(|| ServiceError {
+        refused: Some(Reason::Remote),
+        ..ServiceError::new(ErrorCode::NotAuthorized, Reason::Remote.message())
     })
+}
+
+/// Whose request this is. Each proxy appends the address it was called from, so that the list is believed from its end,
+/// and for as long as a trusted proxy speaks (F1). `None`: a trusted one names somebody by something else than an
+/// address.
+fn caller_behind(trusted: &[Network], remote: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
+    let is_trusted = |address| trusted.iter().any(|network| network.contains(address));
+    let hops: Vec<&str> = headers
+        .get_all(FORWARDED_FOR_HEADER)
+        .iter()
+        .flat_map(|value| value.to_str().unwrap_or_default().split(','))
+        .collect();
+    let mut caller = remote;
+    for hop in hops.into_iter().rev() {
+        if !is_trusted(caller) {
+            break;
+        }
+        caller = hop.trim().parse().ok()?;
+    }
+    Some(caller)
 }
 
 fn request_id(app: &App, headers: &HeaderMap) -> Arc<str> {
@@ -129,6 +161,48 @@ fn request_id(app: &App, headers: &HeaderMap) -> Arc<str> {
             let mut bytes = [0; 8];
             app.service.node().env().random.fill(&mut bytes);
             hex::encode(bytes).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(remote: &str, passed_on: &[&'static str]) -> Option<IpAddr> {
+        let trusted: Vec<Network> = ["127.0.0.1", "10.0.0.0/8"]
+            .into_iter()
+            .filter_map(Network::parse)
+            .collect();
+        let mut headers = HeaderMap::new();
+        for value in passed_on {
+            headers.append(FORWARDED_FOR_HEADER, HeaderValue::from_static(value));
+        }
+        caller_behind(&trusted, remote.parse().unwrap(), &headers)
+    }
+
+    #[test]
+    fn f1_a_proxy_s_word_counts_only_where_it_is_trusted() {
+        let is = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        // Nobody in between.
+        assert_eq!(caller("127.0.0.1", &[]), is("127.0.0.1"));
+        assert_eq!(caller("192.0.2.1", &[]), is("192.0.2.1"));
+        // A stranger may say what he likes.
+        assert_eq!(caller("192.0.2.1", &["127.0.0.1"]), is("192.0.2.1"));
+        // A trusted one tells whom it saw; what stands before that was told to it.
+        assert_eq!(caller("127.0.0.1", &["192.0.2.1"]), is("192.0.2.1"));
+        assert_eq!(
+            caller("127.0.0.1", &["127.0.0.1, 192.0.2.1"]),
+            is("192.0.2.1")
+        );
+        // A chain of trusted ones, also in several headers.
+        assert_eq!(
+            caller("127.0.0.1", &["127.0.0.1, 192.0.2.1", "10.1.2.3"]),
+            is("192.0.2.1")
+        );
+        assert_eq!(caller("10.0.0.1", &["127.0.0.1"]), is("127.0.0.1"));
+        for unknown in ["unknown", "", "192.0.2.1:80, _hidden"] {
+            assert_eq!(caller("127.0.0.1", &[unknown]), None, "{unknown}");
         }
     }
 }

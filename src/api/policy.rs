@@ -6,7 +6,7 @@ use jarvis_wire::policy::{
     ApplyPolicy, ExplainPolicy, PolicyApplied, PolicyDocument, PolicyExplanation,
 };
 
-use crate::api::extract::{self, Asked, asked};
+use crate::api::extract::{self, Asked, IdempotencyKey, asked};
 use crate::api::secrets::SMALL_BODY_BYTES;
 use crate::api::{ApiError, App};
 
@@ -25,7 +25,7 @@ pub(super) async fn show(
 }
 
 /// Replaces the policy, or says whether it would change.
-#[utoipa::path(put, path = "/policy", request_body = ApplyPolicy, responses((status = 200, body = PolicyApplied)))]
+#[utoipa::path(put, path = "/policy", params(IdempotencyKey), request_body = ApplyPolicy, responses((status = 200, body = PolicyApplied)))]
 pub(super) async fn apply(
     State(app): State<App>,
     request: Request,

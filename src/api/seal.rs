@@ -5,7 +5,7 @@ use axum::extract::{FromRequestParts, Path, Request, State};
 use jarvis_wire::error::ErrorCode;
 use jarvis_wire::seal::{AddSlot, EpochRotated, SealStatus, SlotAdded, SlotRemoved, Unseal};
 
-use crate::api::extract::{self, Asked, asked};
+use crate::api::extract::{self, Asked, IdempotencyKey, asked};
 use crate::api::secrets::SMALL_BODY_BYTES;
 use crate::api::{ApiError, App};
 use crate::service::SecretBytes;
@@ -44,18 +44,18 @@ pub(super) async fn seal(
     Ok(Json(app.service.seal(caller).await?))
 }
 
-/// Adds a passphrase slot.
-#[utoipa::path(post, path = "/sys/slots", request_body = AddSlot, responses((status = 200, body = SlotAdded)))]
+/// Adds a passphrase slot; repeated under the same Idempotency-Key, the first one is named again.
+#[utoipa::path(post, path = "/sys/slots", params(IdempotencyKey), request_body = AddSlot, responses((status = 200, body = SlotAdded)))]
 pub(super) async fn add_slot(
     State(app): State<App>,
     request: Request,
 ) -> Result<Json<SlotAdded>, ApiError> {
-    let Asked { caller, body, .. } = asked::<AddSlot>(&app, request, SMALL_BODY_BYTES).await?;
-    Ok(Json(app.service.add_slot(caller, &body).await?))
+    let Asked { caller, body, key } = asked::<AddSlot>(&app, request, SMALL_BODY_BYTES).await?;
+    Ok(Json(app.service.add_slot(caller, &body, key).await?))
 }
 
 /// Removes a slot; never the last one.
-#[utoipa::path(delete, path = "/sys/slots/{slot}", params(("slot" = String, Path)), responses((status = 200, body = SlotRemoved)))]
+#[utoipa::path(delete, path = "/sys/slots/{slot}", params(("slot" = String, Path), IdempotencyKey), responses((status = 200, body = SlotRemoved)))]
 pub(super) async fn remove_slot(
     State(app): State<App>,
     request: Request,
@@ -70,7 +70,7 @@ pub(super) async fn remove_slot(
 }
 
 /// Starts a new key epoch and re-wraps every version to it.
-#[utoipa::path(post, path = "/sys/epochs/rotate", responses((status = 200, body = EpochRotated)))]
+#[utoipa::path(post, path = "/sys/epochs/rotate", params(IdempotencyKey), responses((status = 200, body = EpochRotated)))]
 pub(super) async fn rotate_epoch(
     State(app): State<App>,
     request: Request,

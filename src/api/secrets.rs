@@ -16,7 +16,7 @@ use jarvis_wire::secrets::{
 };
 use jarvis_wire::text::SecretText;
 
-use crate::api::extract::{self, Asked, asked};
+use crate::api::extract::{self, Asked, IdempotencyKey, asked};
 use crate::api::{ApiError, App};
 use crate::service::{GotSecret, NewSecret, SecretBytes};
 
@@ -24,7 +24,7 @@ use crate::service::{GotSecret, NewSecret, SecretBytes};
 pub(super) const SMALL_BODY_BYTES: u64 = 64 * 1024;
 
 /// Creates a secret, or adds a version.
-#[utoipa::path(post, path = "/secret", request_body = WriteSecret, responses((status = 200, body = WrittenSecret)))]
+#[utoipa::path(post, path = "/secret", params(IdempotencyKey), request_body = WriteSecret, responses((status = 200, body = WrittenSecret)))]
 pub(super) async fn write(
     State(app): State<App>,
     request: Request,
@@ -39,7 +39,7 @@ pub(super) async fn write(
 }
 
 /// Writes up to 64 secrets, all or none.
-#[utoipa::path(post, path = "/secrets/batch", request_body = BatchWrite, responses((status = 200, body = BatchWritten)))]
+#[utoipa::path(post, path = "/secrets/batch", params(IdempotencyKey), request_body = BatchWrite, responses((status = 200, body = BatchWritten)))]
 pub(super) async fn batch(
     State(app): State<App>,
     request: Request,
@@ -56,7 +56,7 @@ pub(super) async fn batch(
 }
 
 /// Reads a secret: the current version, or `?version=N`.
-#[utoipa::path(get, path = "/secret/{name}", params(("name" = String, Path), ReadQuery), responses((status = 200, body = SecretValue)))]
+#[utoipa::path(get, path = "/secret/{name}", params(("name" = String, Path), ReadQuery), responses((status = 200, body = SecretValue, headers(("x-jarvis-index" = u64, description = "The log index that the answer was decided at")))))]
 pub(super) async fn read(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     let (mut parts, _) = request.into_parts();
     let caller = extract::caller(&app, &parts).await?;
@@ -104,7 +104,7 @@ pub(super) async fn versions(
 }
 
 /// Deletes a secret; it can be undeleted for a while.
-#[utoipa::path(delete, path = "/secret/{name}", params(("name" = String, Path), DeleteQuery), responses((status = 200, body = DeletedSecret)))]
+#[utoipa::path(delete, path = "/secret/{name}", params(("name" = String, Path), DeleteQuery, IdempotencyKey), responses((status = 200, body = DeletedSecret)))]
 pub(super) async fn delete(
     State(app): State<App>,
     request: Request,
@@ -120,7 +120,7 @@ pub(super) async fn delete(
 }
 
 /// Brings a deleted secret back.
-#[utoipa::path(post, path = "/secret/{name}/undelete", params(("name" = String, Path)), responses((status = 200, body = UndeletedSecret)))]
+#[utoipa::path(post, path = "/secret/{name}/undelete", params(("name" = String, Path), IdempotencyKey), responses((status = 200, body = UndeletedSecret)))]
 pub(super) async fn undelete(
     State(app): State<App>,
     request: Request,
@@ -133,7 +133,7 @@ pub(super) async fn undelete(
 }
 
 /// Destroys versions for good: those in the body, or all.
-#[utoipa::path(post, path = "/secret/{name}/destroy", params(("name" = String, Path)), request_body = DestroySecret, responses((status = 200, body = DestroyedSecret)))]
+#[utoipa::path(post, path = "/secret/{name}/destroy", params(("name" = String, Path), IdempotencyKey), request_body = DestroySecret, responses((status = 200, body = DestroyedSecret)))]
 pub(super) async fn destroy(
     State(app): State<App>,
     request: Request,

@@ -6,18 +6,19 @@ use jarvis_wire::tokens::{
     CreateToken, CreatedToken, RevokeCertificate, RevokedCertificate, RevokedToken, TokenList,
 };
 
-use crate::api::extract::{self, Asked, asked};
+use crate::api::extract::{self, Asked, IdempotencyKey, asked};
 use crate::api::secrets::SMALL_BODY_BYTES;
 use crate::api::{ApiError, App};
 
-/// Makes a token; its secret half is in this answer only.
-#[utoipa::path(post, path = "/tokens", request_body = CreateToken, responses((status = 200, body = CreatedToken)))]
+/// Makes a token; its secret half is in this answer only, and in the answers to its repetitions under the same
+/// Idempotency-Key.
+#[utoipa::path(post, path = "/tokens", params(IdempotencyKey), request_body = CreateToken, responses((status = 200, body = CreatedToken)))]
 pub(super) async fn create(
     State(app): State<App>,
     request: Request,
 ) -> Result<Json<CreatedToken>, ApiError> {
-    let Asked { caller, body, .. } = asked::<CreateToken>(&app, request, SMALL_BODY_BYTES).await?;
-    Ok(Json(app.service.create_token(caller, &body).await?))
+    let Asked { caller, body, key } = asked::<CreateToken>(&app, request, SMALL_BODY_BYTES).await?;
+    Ok(Json(app.service.create_token(caller, &body, key).await?))
 }
 
 /// Every token, without its secret half.
@@ -32,7 +33,7 @@ pub(super) async fn list(
 }
 
 /// Revokes a token.
-#[utoipa::path(delete, path = "/tokens/{id}", params(("id" = String, Path)), responses((status = 200, body = RevokedToken)))]
+#[utoipa::path(delete, path = "/tokens/{id}", params(("id" = String, Path), IdempotencyKey), responses((status = 200, body = RevokedToken)))]
 pub(super) async fn revoke(
     State(app): State<App>,
     request: Request,
@@ -47,7 +48,7 @@ pub(super) async fn revoke(
 }
 
 /// Revokes a client certificate.
-#[utoipa::path(post, path = "/certificates/revoke", request_body = RevokeCertificate, responses((status = 200, body = RevokedCertificate)))]
+#[utoipa::path(post, path = "/certificates/revoke", params(IdempotencyKey), request_body = RevokeCertificate, responses((status = 200, body = RevokedCertificate)))]
 pub(super) async fn revoke_certificate(
     State(app): State<App>,
     request: Request,

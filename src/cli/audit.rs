@@ -10,6 +10,8 @@ use super::error::{CliError, REFUSED};
 use super::list::TableOrJson;
 use super::output::{json_text, print, print_line};
 
+/// Most events in one answer of a server.
+const MAX_LINES: u64 = 1_000;
 /// Folder of the trail within a node's data directory.
 const AUDIT_FOLDER: &str = "audit";
 
@@ -25,8 +27,9 @@ pub(crate) enum AuditCommand {
 /// `audit tail [-n N]`
 #[derive(Args)]
 pub(crate) struct TailArgs {
-    /// How many events
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    /// How many events, at most 1000
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20,
+        value_parser = clap::value_parser!(u64).range(..=MAX_LINES))]
     lines: u64,
     /// From this sequence number on, instead of the newest
     #[arg(long, value_name = "SEQ")]

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! bench            N connections ──► requests built beforehand ──► status ──► histogram ──► report
-//! bench failover   settle ──► kill the leader ──► write until acknowledged ──► all ready ──► again
+//! bench failover   settle ──► pause the leader ──► write until acknowledged ──► all ready ──► again
 //! ```
 //!
 //! The load generator shares its machine with the servers it measures, so it costs as little as it
@@ -60,8 +60,8 @@ pub struct BenchArgs {
 /// What `bench` can do besides putting load on a cluster.
 #[derive(Debug, clap::Subcommand)]
 enum BenchCommand {
-    /// Kill (or move) the leader of a `dev` cluster again and again, and measure the time to the
-    /// next acknowledged write
+    /// Pause, kill or move the leader of a `dev` cluster again and again, and measure the time to
+    /// the next acknowledged write
     Failover(FailoverArgs),
 }
 
@@ -117,7 +117,7 @@ struct LoadArgs {
 /// Runs the bench and prints its report.
 ///
 /// The exit code is 0 when every operation of the mix succeeded at least once (`failover`: when
-/// every trial did what it should), otherwise 1.
+/// every trial did what it should, and the target was met if it is required), otherwise 1.
 ///
 /// # Errors
 /// `Usage` for flags that do not fit together, `Other` when the secrets can not be prepared or a
@@ -182,12 +182,7 @@ mod tests {
     #[test]
     fn failover_is_a_command_of_its_own() {
         let args = parse(&[
-            "failover",
-            "--trials",
-            "5",
-            "--dev",
-            "dev.json",
-            "--planned",
+            "failover", "--trials", "5", "--dev", "dev.json", "--how", "pause",
         ])
         .unwrap();
         assert!(matches!(args.command, Some(BenchCommand::Failover(_))));

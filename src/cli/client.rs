@@ -5,11 +5,12 @@
 //!              └─ answer or definite error: done                        until the deadline
 //! ```
 //! Invariants:
-//! - every write carries an idempotency key, the same one in every attempt, so that trying again is safe (A11); the
-//!   exception are writes that make a new credential each time: they are not tried again once they may have happened;
+//! - every write carries an idempotency key, the same one in every attempt, so that trying again is safe (A11), also
+//!   where it makes a credential: the answer to any attempt shows the same one;
 //! - once an attempt of a write may have reached a server, only an answer that was decided under its key ends the call
 //!   as done or refused; anything else is `unknown_outcome`, because a definite error speaks of its attempt only (A7);
-//! - proxies of the environment never apply to loopback (F8); redirects are not followed; answers are bounded.
+//! - proxies of the environment never apply to loopback (F8) or a unix socket; redirects are not followed; answers are
+//!   bounded.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,7 +30,7 @@ mod call;
 mod endpoint;
 mod verdict;
 
-use self::endpoint::Endpoint;
+use self::endpoint::{Endpoint, Way};
 
 /// A connection on one network is there at once or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -57,15 +58,17 @@ const REQUEST_ID_BYTES: usize = 8;
 
 /// Speaks to one cluster through any of its addresses.
 pub struct Client {
-    endpoints: Vec<Endpoint>,
+    lanes: Vec<Lane>,
     /// Index of the address that answered last: the next call starts there.
     preferred: AtomicUsize,
-    /// For loopback: never through a proxy.
-    direct: reqwest::Client,
-    /// For everything else: the environment's proxies apply.
-    outward: reqwest::Client,
     client_id: Option<String>,
     token: Option<SecretText>,
+}
+
+/// An address, and what carries requests there.
+struct Lane {
+    endpoint: Endpoint,
+    http: reqwest::Client,
 }
 
 impl Client {
@@ -92,10 +95,24 @@ impl Client {
                 CliError::Usage(format!("the TLS settings can not be used: {cause}"))
             })
         };
+        let direct = build(builder(target, encrypted)?.no_proxy())?;
+        let outward = build(builder(target, encrypted)?)?;
+        let mut lanes = Vec::with_capacity(endpoints.len());
+        for endpoint in endpoints {
+            let http = match endpoint.way() {
+                Way::Direct => direct.clone(),
+                Way::Outward => outward.clone(),
+                // All connections of a client go to its one socket.
+                Way::Socket(path) => build(
+                    builder(target, false)?
+                        .no_proxy()
+                        .unix_socket(path.as_path()),
+                )?,
+            };
+            lanes.push(Lane { endpoint, http });
+        }
         Ok(Self {
-            direct: build(builder(target, encrypted)?.no_proxy())?,
-            outward: build(builder(target, encrypted)?)?,
-            endpoints,
+            lanes,
             preferred: AtomicUsize::new(0),
             client_id: target.client_id.clone(),
             token: target.token.clone().map(SecretText::from),
@@ -104,7 +121,7 @@ impl Client {
 
     /// The addresses, as texts for messages.
     pub fn addresses(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.endpoints.iter().map(Endpoint::address)
+        self.lanes.iter().map(|lane| lane.endpoint.address())
     }
 
     /// Makes the call at any address, trying the others and again until the deadline.
@@ -123,8 +140,8 @@ impl Client {
         loop {
             let round = Instant::now();
             let mut hopeful = false;
-            for step in 0..self.endpoints.len() {
-                let index = (first + step) % self.endpoints.len();
+            for step in 0..self.lanes.len() {
+                let index = (first + step) % self.lanes.len();
                 let left = CALL_DEADLINE.saturating_sub(start.elapsed());
                 if left.is_zero() {
                     break;
@@ -148,12 +165,8 @@ impl Client {
                     }
                     Verdict::Refused(error) => return Err(CliError::Server(error)),
                     Verdict::Elsewhere(next) => {
-                        let perhaps = call.is_write() && next.may_have_happened();
-                        if perhaps && call.remedy().is_some() {
-                            return Err(give_up(call, self.all_addresses(), next, key, true));
-                        }
                         hopeful |= next.may_pass_soon();
-                        perhaps_done |= perhaps;
+                        perhaps_done |= call.is_write() && next.may_have_happened();
                         failure = failure.or_clearer(next);
                     }
                 }
@@ -167,7 +180,7 @@ impl Client {
             };
             if hopeless || start.elapsed() + pause + next_round >= CALL_DEADLINE {
                 let tried = self.all_addresses();
-                return Err(give_up(call, tried, failure, key, perhaps_done));
+                return Err(give_up(tried, failure, key, perhaps_done));
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -189,14 +202,11 @@ impl Client {
             Verdict::Refused(error) => Err(CliError::Server(error)),
             Verdict::Elsewhere(failure) => {
                 let perhaps_done = call.is_write() && failure.may_have_happened();
-                let address = self.endpoints.get(index).map_or("", Endpoint::address);
-                Err(give_up(
-                    call,
-                    address.to_owned(),
-                    failure,
-                    key,
-                    perhaps_done,
-                ))
+                let address = self
+                    .lanes
+                    .get(index)
+                    .map_or("", |lane| lane.endpoint.address());
+                Err(give_up(address.to_owned(), failure, key, perhaps_done))
             }
         }
     }
@@ -213,13 +223,8 @@ impl Client {
         request_id: &str,
         timeout: Duration,
     ) -> Verdict {
-        let Some(endpoint) = self.endpoints.get(index) else {
+        let Some(Lane { endpoint, http }) = self.lanes.get(index) else {
             return Verdict::Elsewhere(Failure::Unreachable("no such address".into()));
-        };
-        let http = if endpoint.is_loopback() {
-            &self.direct
-        } else {
-            &self.outward
         };
         let mut request = http
             .request(call.method().clone(), endpoint.url_of(call))
@@ -242,27 +247,17 @@ impl Client {
         }
         match request.send().await {
             Ok(response) => receive(response).await,
-            Err(error) => Verdict::Elsewhere(Failure::of_transport(&error)),
+            Err(error) => Verdict::Elsewhere(Failure::of_transport(&error, endpoint.way())),
         }
     }
 }
 
 /// The error of a call that got no answer from the addresses `tried`.
-fn give_up(
-    call: &Call,
-    tried: String,
-    failure: Failure,
-    key: Option<String>,
-    perhaps_done: bool,
-) -> CliError {
-    match (perhaps_done, call.remedy(), failure) {
-        (true, Some(remedy), failure) => CliError::UnknownCreation {
-            cause: failure.cause(),
-            remedy,
-        },
-        (true, None, failure) => unknown(key, failure.cause()),
-        (false, _, Failure::Server(error)) => CliError::Server(error),
-        (false, _, Failure::Unreachable(cause) | Failure::Broken(cause)) => {
+fn give_up(tried: String, failure: Failure, key: Option<String>, perhaps_done: bool) -> CliError {
+    match failure {
+        failure if perhaps_done => unknown(key, failure.cause()),
+        Failure::Server(error) => CliError::Server(error),
+        Failure::Unreachable(cause) | Failure::Broken(cause) => {
             CliError::Unreachable { tried, cause }
         }
     }
@@ -352,7 +347,7 @@ async fn receive(mut response: reqwest::Response) -> Verdict {
 }
 
 fn idempotency_key_of(call: &Call) -> Result<Option<String>, CliError> {
-    if !call.is_write() || call.remedy().is_some() {
+    if !call.is_write() {
         return Ok(None);
     }
     match call.idempotency_key() {

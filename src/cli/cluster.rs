@@ -22,9 +22,6 @@ use super::retry::RepeatArgs;
 
 /// Longest join token read from a pipe: ids, a secret and a fingerprint are a few hundred bytes.
 const MAX_JOIN_TOKEN_BYTES: u64 = 4_096;
-/// After making one with an unknown outcome: nobody has seen it, and there is no list of them.
-const JOIN_TOKEN_REMEDY: &str =
-    "one that nobody has seen ends by itself with its time, so make another one";
 
 /// The verbs of `cluster`.
 #[derive(Subcommand)]
@@ -77,6 +74,8 @@ pub(crate) struct JoinTokenArgs {
     /// Print the server's JSON instead of the token alone
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    repeat: RepeatArgs,
 }
 
 /// `cluster transfer-leader [--to ID]`
@@ -147,7 +146,7 @@ async fn join_token(client: &Client, args: JoinTokenArgs) -> Result<(), CliError
     };
     let call = Call::post(["cluster", "join-token"])
         .json(&body)?
-        .making_anew(JOIN_TOKEN_REMEDY);
+        .repeating(args.repeat.idempotency_key);
     let answer = client.call(&call).await?;
     let created: CreatedJoinToken = answer.decode()?;
     if args.json {

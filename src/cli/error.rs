@@ -57,16 +57,6 @@ pub enum CliError {
         /// What was seen last.
         cause: String,
     },
-    /// A write that makes a new credential may have happened; repeating it makes another one (A7, A11).
-    #[error(
-        "the outcome is unknown: it may have happened ({cause}). A repetition makes another one: {remedy}"
-    )]
-    UnknownCreation {
-        /// What was seen last.
-        cause: String,
-        /// What to do.
-        remedy: &'static str,
-    },
     /// The child of `run` could not be started.
     #[error("{message}")]
     Child {
@@ -88,7 +78,7 @@ impl CliError {
             Self::Usage(_) => USAGE,
             Self::Server(error) => error.exit_code(),
             Self::Unreachable { .. } | Self::AddressUnreachable { .. } => UNAVAILABLE,
-            Self::UnknownOutcome { .. } | Self::UnknownCreation { .. } => UNKNOWN_OUTCOME,
+            Self::UnknownOutcome { .. } => UNKNOWN_OUTCOME,
             Self::Child { code, .. } => *code,
             Self::Other(_) => REFUSED,
         }
@@ -109,8 +99,7 @@ impl CliError {
         match self {
             Self::Unreachable { .. }
             | Self::AddressUnreachable { .. }
-            | Self::UnknownOutcome { .. }
-            | Self::UnknownCreation { .. } => true,
+            | Self::UnknownOutcome { .. } => true,
             Self::Server(error) => matches!(
                 error.code,
                 ErrorCode::Unauthenticated
@@ -201,7 +190,7 @@ impl ServerError {
                 "Nothing was changed; unseal the node with `jarvis-secrets unseal`, or add an unsealed one to --url"
             }
             ErrorCode::NoLeader => {
-                "Nothing was changed; a majority of the nodes must be up: see `jarvis-secrets cluster status`"
+                "Nothing was changed; a majority of the nodes must be up: see `jarvis-secrets health --all`"
             }
             ErrorCode::AuditFull => {
                 "Nothing was changed; the servers need room for the audit trail"
@@ -260,11 +249,6 @@ mod tests {
         let unknown = CliError::UnknownOutcome {
             idempotency_key: None,
             cause: "x".into(),
-        };
-        assert_eq!(unknown.exit_code(), 7);
-        let unknown = CliError::UnknownCreation {
-            cause: "x".into(),
-            remedy: "y",
         };
         assert_eq!(unknown.exit_code(), 7);
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::client::Client;
-use super::collect::{SelectArgs, fetch_all, value_text, with_environment_names};
+use super::collect::{SelectArgs, environment_name, fetch_all, value_text, with_environment_names};
 use super::env_file;
 use super::error::CliError;
 use super::output::print;
@@ -23,7 +23,7 @@ enum Output {
     Json,
 }
 
-/// `export [--prefix P | --names A,B] [-o env|json] [--reveal]`
+/// `export [--prefix P | --names A,B] [-o env|json] [--keep-names] [--reveal]`
 #[derive(Args)]
 pub(crate) struct ExportArgs {
     #[command(flatten)]
@@ -31,6 +31,9 @@ pub(crate) struct ExportArgs {
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Output::Env)]
     output: Output,
+    /// Keep the names instead of making variables of them: for `import`, not for a shell
+    #[arg(long)]
+    keep_names: bool,
     /// Print also when the output is a terminal
     #[arg(long)]
     reveal: bool,
@@ -58,20 +61,55 @@ pub(crate) async fn run(client: &Client, args: ExportArgs) -> Result<ExitCode, C
     }
     let secrets = fetch_all(client, &args.select).await?;
     let text = match args.output {
-        Output::Env => env_text(&secrets)?,
+        Output::Env => {
+            if let Some(warning) = changed_names(&secrets, args.keep_names) {
+                eprintln!("jarvis-secrets: {warning}");
+            }
+            env_text(&secrets, args.keep_names)?
+        }
         Output::Json => json_text(&secrets)?,
     };
     print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn env_text(secrets: &[SecretValue]) -> Result<Zeroizing<String>, CliError> {
+fn env_text(secrets: &[SecretValue], keep_names: bool) -> Result<Zeroizing<String>, CliError> {
+    let named: Vec<(String, &SecretValue)> = if keep_names {
+        let kept = secrets.iter().map(|secret| (secret.name.clone(), secret));
+        kept.collect()
+    } else {
+        with_environment_names(secrets, "")?
+    };
     let mut text = Zeroizing::new(String::new());
-    for (variable, secret) in with_environment_names(secrets, "")? {
-        text.push_str(&env_file::render(&variable, &value_text(secret)?));
+    for (key, secret) in named {
+        text.push_str(&env_file::render(&key, &value_text(secret)?));
         text.push('\n');
     }
     Ok(text)
+}
+
+/// What to say when `import` would not give these secrets their names back: it lowers keys.
+fn changed_names(secrets: &[SecretValue], keep_names: bool) -> Option<String> {
+    let read_back = |name: &str| {
+        if keep_names {
+            name.to_ascii_lowercase()
+        } else {
+            environment_name(name).to_ascii_lowercase()
+        }
+    };
+    let changed = |secret: &&SecretValue| read_back(&secret.name) != secret.name;
+    let count = secrets.iter().filter(changed).count();
+    let first = &secrets.iter().find(changed)?.name;
+    let mend = if keep_names {
+        "-o json keeps capitals too"
+    } else {
+        "--keep-names keeps them"
+    };
+    Some(format!(
+        "`import` reads {count} of these {total} names back as others, such as {first} as {other}; {mend}",
+        total = secrets.len(),
+        other = read_back(first)
+    ))
 }
 
 fn json_text(secrets: &[SecretValue]) -> Result<Zeroizing<String>, CliError> {
@@ -111,13 +149,42 @@ mod tests {
             secret("database_url", "postgres://x?a=b#c"),
             secret("key", "a\n\"b\" $c\\"),
         ];
-        let text = env_text(&secrets).unwrap();
+        let text = env_text(&secrets, false).unwrap();
         let file = env_file::parse(text.as_bytes());
         assert!(file.bad.is_empty());
         for (entry, secret) in file.entries.iter().zip(&secrets) {
             assert_eq!(entry.name, secret.name);
             assert_eq!(entry.value.as_str(), secret.value.expose());
         }
+        assert_eq!(changed_names(&secrets, false), None);
+    }
+
+    #[test]
+    fn l3_names_are_kept_for_an_import_if_asked_and_otherwise_it_is_said() {
+        let secrets = [
+            secret("db/main.pass-word", "x"),
+            secret("a/b", "y"),
+            secret("a.b", "z"),
+        ];
+        // As variables the last two would be one.
+        assert!(env_text(&secrets, false).is_err());
+        let text = env_text(&secrets, true).unwrap();
+        let file = env_file::parse(text.as_bytes());
+        let names: Vec<&str> = file.entries.iter().map(|entry| &*entry.name).collect();
+        assert_eq!(names, ["db/main.pass-word", "a/b", "a.b"]);
+
+        assert_eq!(changed_names(&secrets, true), None);
+        let said = changed_names(&secrets[..1], false).unwrap();
+        assert!(
+            said.contains("db/main.pass-word as db_main_pass_word")
+                && said.contains("--keep-names"),
+            "{said}"
+        );
+        let said = changed_names(&[secret("Mixed", "x"), secret("a", "y")], true).unwrap();
+        assert!(
+            said.contains("1 of these 2") && said.contains("Mixed as mixed"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -24,8 +24,8 @@ const MAX_PASSPHRASE_BYTES: usize = 4_096;
 /// After a passphrase that no slot opens with; it needs no token, so that a better one would not help.
 const WRONG_PASSPHRASE: &str =
     "Type it again; `jarvis-secrets seal status` shows an administrator the slots";
-/// After adding a slot with an unknown outcome: nobody can tell which of two it was, both open with the passphrase.
-const SLOT_REMEDY: &str = "`jarvis-secrets seal status` lists the slots: remove those that you do not know, then add it again";
+/// After removing what is not there: names of secrets would not help.
+const UNKNOWN_SLOT: &str = "`jarvis-secrets seal status` shows the slots";
 
 /// `seal [status | add-passphrase | remove-slot N | rotate-epoch]`
 #[derive(Args)]
@@ -39,7 +39,7 @@ enum SealCommand {
     /// Say of every address whether it is sealed, and list the ways to unseal
     Status,
     /// Add a passphrase as a way to unseal
-    AddPassphrase,
+    AddPassphrase(RepeatArgs),
     /// Remove a way to unseal
     RemoveSlot {
         /// Its name, as `seal status` shows it
@@ -55,14 +55,14 @@ pub(crate) async fn seal(client: &Client, args: SealArgs) -> Result<ExitCode, Cl
     match args.command {
         None => at_every_address(client, &Call::post(["sys", "seal"]), identity).await,
         Some(SealCommand::Status) => status(client).await,
-        Some(SealCommand::AddPassphrase) => {
+        Some(SealCommand::AddPassphrase(repeat)) => {
             let body = AddSlot {
                 kind: "passphrase".into(),
                 passphrase: SecretText::from(passphrase(true)?),
             };
             let call = Call::post(["sys", "slots"])
                 .json(&body)?
-                .making_anew(SLOT_REMEDY);
+                .repeating(repeat.idempotency_key);
             let added: SlotAdded = client.call(&call).await?.decode()?;
             print_line(&format!(
                 "slot {} opens with the new passphrase",
@@ -72,7 +72,10 @@ pub(crate) async fn seal(client: &Client, args: SealArgs) -> Result<ExitCode, Cl
         }
         Some(SealCommand::RemoveSlot { slot, repeat }) => {
             let call = Call::delete(["sys", "slots", &slot]).repeating(repeat.idempotency_key);
-            let removed: SlotRemoved = client.call(&call).await?.decode()?;
+            let answer = client.call(&call).await;
+            let answer =
+                answer.map_err(|error| error.advising(ErrorCode::NotFound, UNKNOWN_SLOT))?;
+            let removed: SlotRemoved = answer.decode()?;
             print_line(&format!("slot {} is removed", removed.slot))?;
             Ok(ExitCode::SUCCESS)
         }

@@ -20,7 +20,8 @@ const MAX_URLS: usize = 16;
 #[derive(Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct ConnectionArgs {
-    /// Server address; several separated by commas are tried in turn [env: JARVIS_SECRETS_URL]
+    /// Server address, http(s)://host:port or unix:///path/of/socket; several separated by commas are tried in turn
+    /// [env: JARVIS_SECRETS_URL]
     #[arg(long, global = true, value_name = "URL", value_delimiter = ',')]
     pub(crate) url: Vec<String>,
     /// The client's name [env: JARVIS_CLIENT_ID]
@@ -43,7 +44,8 @@ pub(crate) struct ConnectionArgs {
 /// A cluster's addresses and the credential to show there.
 #[derive(Clone, Default)]
 pub struct Target {
-    /// One or several base addresses of the same cluster; never empty when made from the command line.
+    /// One or several addresses of the same cluster: base URLs, or `unix://` and an absolute path (A13). Never empty when
+    /// made from the command line. A path with a comma can not be named: commas separate.
     pub urls: Vec<String>,
     /// Sent as `X-Jarvis-Client`: a name, not a proof (A8, I2).
     pub client_id: Option<String>,
@@ -155,12 +157,12 @@ mod tests {
     #[test]
     fn f8_several_addresses_come_from_the_environment_and_an_empty_variable_is_unset() {
         let target = Target::resolve(&no_flags(), |name| match name {
-            "JARVIS_SECRETS_URL" => Some("http://a:1, http://b:2,".into()),
+            "JARVIS_SECRETS_URL" => Some("http://a:1, unix:///run/b.sock,".into()),
             "JARVIS_SECRETS_TOKEN" => Some(String::new()),
             _ => None,
         })
         .unwrap();
-        assert_eq!(target.urls, ["http://a:1", "http://b:2"]);
+        assert_eq!(target.urls, ["http://a:1", "unix:///run/b.sock"]);
         assert!(target.token.is_none());
     }
 

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
+use jarvis_wire::ErrorCode;
 use jarvis_wire::tokens::{CreateToken, CreatedToken, RevokedToken, TokenList};
 
 use super::client::{Call, Client};
@@ -12,8 +13,9 @@ use super::list::TableOrJson;
 use super::output::{Columns, or_dash, print, print_line};
 use super::retry::RepeatArgs;
 
-/// After making one with an unknown outcome: the token that nobody has seen works until it is revoked.
-const TOKEN_REMEDY: &str = "`jarvis-secrets token list` lists the tokens: revoke those that you do not know, then create one again";
+/// After revoking what is not there: names of secrets would not help.
+const UNKNOWN_TOKEN: &str =
+    "`jarvis-secrets token list` shows the tokens; one that is revoked or over is not among them";
 
 /// The verbs of `token`.
 #[derive(Subcommand)]
@@ -46,6 +48,8 @@ pub(crate) struct CreateArgs {
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Output::Json)]
     output: Output,
+    #[command(flatten)]
+    repeat: RepeatArgs,
 }
 
 /// `token list [-o table|json]`
@@ -81,7 +85,7 @@ async fn create(client: &Client, args: CreateArgs) -> Result<(), CliError> {
     };
     let call = Call::post(["tokens"])
         .json(&body)?
-        .making_anew(TOKEN_REMEDY);
+        .repeating(args.repeat.idempotency_key);
     let answer = client.call(&call).await?;
     let created: CreatedToken = answer.decode()?;
     eprintln!("the server keeps only a hash of this token: it is not shown again");
@@ -112,7 +116,9 @@ async fn list(client: &Client, args: ListArgs) -> Result<(), CliError> {
 async fn revoke(client: &Client, args: RevokeArgs) -> Result<(), CliError> {
     let id = public_part(&args.id)?;
     let call = Call::delete(["tokens", id]).repeating(args.repeat.idempotency_key);
-    let revoked: RevokedToken = client.call(&call).await?.decode()?;
+    let answer = client.call(&call).await;
+    let answer = answer.map_err(|error| error.advising(ErrorCode::NotFound, UNKNOWN_TOKEN))?;
+    let revoked: RevokedToken = answer.decode()?;
     print_line(&format!("{} is revoked", revoked.id))
 }
 

@@ -23,7 +23,7 @@ pub struct ServerConfig {
     pub bind_addr: SocketAddr,
     /// Unix socket of the API beside the TCP address (A13).
     pub unix_socket: Option<PathBuf>,
-    /// Proxies whose `Forwarded` and `X-Forwarded-For` are believed for the caller's address.
+    /// Proxies whose `X-Forwarded-For` is believed for the caller's address, which `deny_network_remote` asks for (F1).
     pub trusted_proxies: Vec<Network>,
     /// Plain HTTP off loopback, on purpose (F6): somebody else does the encryption.
     pub danger_plain_http: bool,

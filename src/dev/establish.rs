@@ -136,6 +136,7 @@ fn copy_ca(plan: &Plan) -> Result<PathBuf, DevError> {
 }
 
 async fn join(node: &PlannedNode, client: &Client) -> Result<u64, DevError> {
+    forget_key(node)?;
     let body = CreateJoinToken {
         uses: 1,
         ttl_secs: JOIN_TOKEN_TTL_SECS,
@@ -146,6 +147,18 @@ async fn join(node: &PlannedNode, client: &Client) -> Result<u64, DevError> {
         .await
         .map_err(|error| setup_failed(node, error))?;
     Ok(report.node_id)
+}
+
+/// A start that was interrupted while it joined may have left a key that names a member already. A key names one member
+/// (rule 11) and each start has a token of its own, so that this join needs another key.
+fn forget_key(node: &PlannedNode) -> Result<(), DevError> {
+    let path = node.data_dir.join("peer.key.der");
+    match std::fs::remove_file(&path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(DevError::File { path, source })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Waits until all nodes up to this one vote: with fewer the cluster would not survive a death.

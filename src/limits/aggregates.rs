@@ -26,15 +26,15 @@ pub(super) struct Aggregates {
 }
 
 impl Aggregates {
-    pub(super) fn add(&mut self, reason: Reason, client: Option<&str>) {
+    pub(super) fn add(&mut self, reason: Reason, client: Option<&str>, times: u64) {
         let key = (reason, client.map(Box::<str>::from));
         if let Some(count) = self.counts.get_mut(&key) {
-            *count += 1;
+            *count += times;
             return;
         }
         let (reason, client) = key;
         let client = client.filter(|_| self.counts.len() < MAX_COUNTERS);
-        *self.counts.entry((reason, client)).or_default() += 1;
+        *self.counts.entry((reason, client)).or_default() += times;
     }
 
     pub(super) fn drain(&mut self) -> Vec<Aggregate> {
@@ -58,7 +58,7 @@ mod tests {
         let mut aggregates = Aggregates::default();
         let total = 10 * MAX_COUNTERS as u64;
         for number in 0..total {
-            aggregates.add(Reason::ClientRate, Some(&format!("client-{number}")));
+            aggregates.add(Reason::ClientRate, Some(&format!("client-{number}")), 1);
         }
         let drained = aggregates.drain();
         assert!(drained.len() <= MAX_COUNTERS + Reason::ALL.len());

@@ -23,11 +23,13 @@ pub enum Reason {
     TooManyClients,
     /// More proposed and in flight than a node may have (rule 10): 429.
     Overloaded,
+    /// From another machine, where only local requests are taken: 403.
+    Remote,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Unauthenticated,
         Self::UnauthenticatedFlood,
         Self::Sealed,
@@ -38,6 +40,7 @@ impl Reason {
         Self::ForbiddenFlood,
         Self::TooManyClients,
         Self::Overloaded,
+        Self::Remote,
     ];
 
     /// The reason as it stands in metrics and audit events; at most 64 bytes.
@@ -54,6 +57,7 @@ impl Reason {
             Self::ForbiddenFlood => "forbidden_flood",
             Self::TooManyClients => "too_many_clients",
             Self::Overloaded => "overloaded",
+            Self::Remote => "remote",
         }
     }
 
@@ -71,6 +75,7 @@ impl Reason {
             Self::ForbiddenFlood => "this client sends too many requests that it is not allowed",
             Self::TooManyClients => "too many clients have requests in flight",
             Self::Overloaded => "this node has too much in flight",
+            Self::Remote => "this node takes local requests only (deny_network_remote)",
         }
     }
 }

@@ -150,3 +150,25 @@ fn i3_refusals_decided_elsewhere_are_counted_too() {
     assert_eq!((drained[0].kind, drained[0].count), ("sealed", 2));
     assert_eq!((drained[1].kind, drained[1].count), ("no_leader", 1));
 }
+
+#[test]
+fn i3_what_could_not_be_told_is_told_the_next_time() {
+    let (limits, _clock) = limits(&config());
+    for _ in 0..3 {
+        limits.count(Reason::NoLeader, None);
+    }
+    limits.count(Reason::Sealed, Some("backend"));
+    for aggregate in limits.drain_aggregates() {
+        limits.put_back(&aggregate);
+    }
+    limits.count(Reason::NoLeader, None);
+    let drained = limits.drain_aggregates();
+    let told: Vec<_> = drained
+        .iter()
+        .map(|one| (one.kind, one.client.as_deref(), one.count))
+        .collect();
+    assert_eq!(
+        told,
+        [("sealed", Some("backend"), 1), ("no_leader", None, 4)]
+    );
+}

@@ -1,6 +1,7 @@
 //! Listeners of the API: TCP, with TLS or without, and a unix socket (A13, F6, X5).
 
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,14 @@ pub enum ListenError {
         /// Why.
         source: io::Error,
     },
+    /// What lies at the unix socket's path is no socket.
+    #[error(
+        "{path} is not a socket, and it is left alone. Nothing was changed; move it away, or choose another path ([server] allow_unix_socket)"
+    )]
+    NotASocket {
+        /// What the configuration names.
+        path: PathBuf,
+    },
     /// A certificate or key can not be used.
     #[error("{path}: {reason}")]
     Tls {
@@ -57,8 +66,11 @@ pub enum ListenError {
     },
 }
 
-/// Takes the API's port, and makes sure that the peers' port is free too.
+/// Takes the API's port, and makes sure that the peers' port and the unix socket's path are free too.
 pub(super) async fn bind(config: &Config) -> Result<TcpListener, ListenError> {
+    if let Some(path) = &config.server.unix_socket {
+        is_left_behind(path)?;
+    }
     let taken = |address: std::net::SocketAddr| {
         move |source| ListenError::Address {
             address: address.to_string(),
@@ -174,20 +186,22 @@ async fn serve_unix(
     mut stopping: watch::Receiver<bool>,
     connections: Arc<Semaphore>,
 ) {
+    let mut open = tokio::task::JoinSet::new();
     loop {
+        while open.try_join_next().is_some() {}
         let Ok(room) = connections.clone().acquire_owned().await else {
-            return;
+            break;
         };
         let accepted = tokio::select! {
             accepted = unix.accept() => accepted,
-            () = told(&mut stopping) => return,
+            () = told(&mut stopping) => break,
         };
         let Ok((stream, _)) = accepted else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
         let (router, stopping) = (router.clone(), stopping.clone());
-        tokio::spawn(async move {
+        open.spawn(async move {
             let connection = Connection {
                 listener: Listener::Unix,
                 remote: None,
@@ -197,6 +211,8 @@ async fn serve_unix(
             drop(room);
         });
     }
+    drop(unix);
+    while open.join_next().await.is_some() {}
 }
 
 async fn serve_tls(
@@ -261,18 +277,33 @@ async fn told(stopping: &mut watch::Receiver<bool>) {
 }
 
 fn bind_unix(path: &Path) -> Result<UnixListener, ListenError> {
-    let error = |source| ListenError::Address {
+    if is_left_behind(path)? {
+        std::fs::remove_file(path).map_err(|source| at(path, source))?;
+    }
+    UnixListener::bind(path).map_err(|source| at(path, source))
+}
+
+/// Whether a dead process left its socket there: such a one refuses connections, and one that answers belongs to a live
+/// process. Anything but a socket is somebody's file, and is never removed.
+fn is_left_behind(path: &Path) -> Result<bool, ListenError> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(at(path, error)),
+        Ok(found) if !found.file_type().is_socket() => Err(ListenError::NotASocket {
+            path: path.to_owned(),
+        }),
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+            Err(at(path, io::ErrorKind::AddrInUse.into()))
+        }
+        Ok(_) => Ok(true),
+    }
+}
+
+fn at(path: &Path, source: io::Error) -> ListenError {
+    ListenError::Address {
         address: path.display().to_string(),
         source,
-    };
-    // A socket that a dead process left behind refuses connections; one that answers belongs to a live one.
-    if path.exists() {
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(error(io::ErrorKind::AddrInUse.into()));
-        }
-        std::fs::remove_file(path).map_err(error)?;
     }
-    UnixListener::bind(path).map_err(error)
 }
 
 /// Certificates of clients are asked for, not demanded: a token is the other credential (I1).

@@ -46,7 +46,7 @@ impl Service {
         let lifetime = lifetime(request.ttl_secs)?;
         let issuer = caller.client.clone();
         let state = self
-            .admin_view(caller, AdminView::Seal, "client certificates")
+            .admin_view(caller, AdminView::IssueCertificate, "client certificates")
             .await?;
         let cluster = state.core.cluster.ok_or_else(unknown)?;
         let ca = cluster_ca(&self.vault, &cluster).map_err(|error| self.no_ca(&error))?;

@@ -1,6 +1,7 @@
 //! The cluster: status, transfer of leadership, join tokens (L2).
 
 use jarvis_cluster::tls;
+use jarvis_crypto::CredentialKind;
 use jarvis_domain::command::{AdminView, Caller, Change};
 use jarvis_domain::outcome::Outcome;
 use jarvis_domain::time::rfc3339;
@@ -11,9 +12,8 @@ use jarvis_wire::cluster::{
 use jarvis_wire::error::ErrorCode;
 use jarvis_wire::health::StateHash;
 use jarvis_wire::text::SecretText;
-use sha2::{Digest, Sha256};
 
-use crate::service::{Service, ServiceError, secrets, unknown, unrepeatable};
+use crate::service::{Service, ServiceError, secrets, unknown, unless_keyed};
 use crate::setup::JoinToken;
 
 impl Service {
@@ -81,10 +81,13 @@ impl Service {
         // "To anyone" is done once the term of its entry has passed; "to that one" once that one leads.
         let has_moved = request.to.is_none() && self.node.probe().term > reply.log.term;
         if !has_moved {
-            self.node
-                .transfer_leader(request.to)
-                .await
-                .map_err(ServiceError::invalid)?;
+            self.refuse_unfit(request.to)?;
+            self.node.transfer_leader(request.to).await.map_err(|reason| {
+                let message = format!(
+                    "leadership may have moved or not: {reason}. `jarvis-secrets cluster status` shows who leads; repeating is safe"
+                );
+                ServiceError::new(ErrorCode::UnknownOutcome, message)
+            })?;
         }
         let deadline = self.deadline();
         loop {
@@ -103,51 +106,70 @@ impl Service {
         }
     }
 
-    /// Makes a join token; only its hash is in the log.
+    /// Only a voter can lead, and "another one" needs another one.
+    fn refuse_unfit(&self, to: Option<u64>) -> Result<(), ServiceError> {
+        let (is_voter, voters) = self.node.with_view(|state| {
+            let voters = &state.core.voters;
+            (to.is_none_or(|to| voters.contains(&to)), voters.len())
+        });
+        match to {
+            Some(to) if !is_voter => Err(ServiceError::invalid(format!("node {to} is no voter"))),
+            None if voters < 2 => Err(ServiceError::invalid("no other voter can take over")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes a join token; only its hash is in the log. Repeated under its key, the request gets the same one.
     ///
     /// # Errors
-    /// A7's errors.
+    /// A7's errors; with a key also `sealed`: the secret is derived then.
     pub async fn create_join_token(
         &self,
         caller: Caller,
         request: &CreateJoinToken,
+        key: Option<(String, [u8; 32])>,
     ) -> Result<CreatedJoinToken, ServiceError> {
         if request.ttl_secs == 0 {
             return Err(ServiceError::invalid("ttl_secs: at least 1"));
         }
-        let mut secret = [0; 32];
-        getrandom::fill(&mut secret)
-            .map_err(|error| ServiceError::new(ErrorCode::Internal, error.to_string()))?;
-        let hash: [u8; 32] = Sha256::digest(secret).into();
+        let is_keyed = key.is_some();
+        let draft = self.draft(CredentialKind::JoinToken, &caller.client, key.as_ref())?;
         let ttl_ms = request.ttl_secs.saturating_mul(1_000);
         let change = Change::CreateJoinToken {
-            hash,
+            id: draft.id,
+            hash: draft.hash(),
             uses: request.uses,
             ttl_ms,
         };
         let reply = self
-            .mutate(caller, None, change, "join tokens")
+            .mutate(caller, secrets::idempotency(key), change, "join tokens")
             .await
-            .map_err(unrepeatable)?;
-        let Outcome::Created { expires } = reply.outcome else {
+            .map_err(|error| unless_keyed(is_keyed, error))?;
+        let Outcome::Created { id, expires } = reply.outcome else {
             return Err(unknown());
         };
+        let secret = self.secret_of(&id, draft)?;
         let (ca_fingerprint, addresses) = self.node.with_view(|state| {
             let ca = state
                 .core
                 .cluster
                 .as_ref()
                 .map(|cluster| tls::fingerprint(&cluster.ca_certificate));
-            let own = self.node.id();
-            let mut members: Vec<_> = state.members.iter().collect();
-            members.sort_by_key(|(id, _)| **id != own);
+            // From the first outcome, so that a repetition at another node reads the same: the members of that moment,
+            // the one that led first.
+            let mut members: Vec<_> = state
+                .members
+                .iter()
+                .filter(|(_, member)| member.joined <= reply.time)
+                .collect();
+            members.sort_by_key(|(id, _)| **id != reply.log.node);
             let addresses = members
                 .into_iter()
                 .map(|(_, member)| member.peer_address.clone());
             (ca.unwrap_or_default(), addresses.collect())
         });
         let token = JoinToken {
-            secret,
+            secret: *secret.expose(),
             ca_fingerprint,
             addresses,
         };

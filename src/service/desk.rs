@@ -139,6 +139,7 @@ impl Desk {
             Outcome::Rejected(Rejection::Unauthenticated) => {
                 Err("the join token is unknown, expired or used up: make a new one".to_owned())
             }
+            Outcome::Rejected(Rejection::Invalid { reason }) => Err(reason),
             other => Err(format!("not admitted: {other:?}")),
         }
     }

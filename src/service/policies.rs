@@ -1,9 +1,9 @@
 //! Policy: show, apply, explain (P1–P3).
 
 use jarvis_domain::command::{AdminView, Caller, Change};
-use jarvis_domain::name::ClientId;
+use jarvis_domain::name::{ClientId, SecretName};
 use jarvis_domain::outcome::{Outcome, Rejection};
-use jarvis_domain::policy::{Decision, DenyReason, Verb};
+use jarvis_domain::policy::{Decision, DenyReason, Policy, Verb};
 use jarvis_wire::policy::{
     ApplyPolicy, ExplainPolicy, PolicyApplied, PolicyDocument, PolicyExplanation,
 };
@@ -82,16 +82,23 @@ impl Service {
         let client = ClientId::parse(&request.client)
             .map_err(|error| ServiceError::invalid(format!("client: {error}")))?;
         let verb = Verb::parse(request.verb.as_str()).ok_or_else(unknown)?;
+        if verb != Verb::Admin {
+            SecretName::parse(&request.name)
+                .map_err(|error| ServiceError::invalid(format!("name: {error}")))?;
+        }
         let state = self
             .admin_view(caller, AdminView::Policy, "the policy")
             .await?;
         let record = state.policy_record().ok_or_else(unknown)?;
-        let decision = record.policy.decide(&client, verb, &request.name);
+        let decision = decide(&record.policy, &client, verb, &request.name);
         let rule = match &decision {
             Decision::Allow { rule, .. } => format!("allow {rule}"),
             Decision::Deny(DenyReason::Rule(rule)) => format!("deny {rule}"),
             Decision::Deny(DenyReason::UnknownClient) => {
                 "the policy does not name this client".to_owned()
+            }
+            Decision::Deny(DenyReason::NoRule) if verb == Verb::Admin => {
+                "no allow rule for the name \"*\" has the verb admin (default deny)".to_owned()
             }
             Decision::Deny(DenyReason::NoRule) => "no allow rule matches (default deny)".to_owned(),
         };
@@ -100,5 +107,37 @@ impl Service {
             rule,
             policy_version: record.version,
         })
+    }
+}
+
+/// As requests are decided: administering is about the cluster and not about a name, and a name stands in the lists of
+/// whoever may read it (A4).
+fn decide(policy: &Policy, client: &ClientId, verb: Verb, name: &str) -> Decision {
+    let by = |verb| policy.decide(client, verb, name);
+    match verb {
+        Verb::Admin => policy.decide_admin(client),
+        Verb::List if by(Verb::Read).is_allow() => by(Verb::Read),
+        verb => by(verb),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p2_an_explanation_says_what_a_request_would_be_told() {
+        let yaml = "clients:\n  c:\n    allow: [a, { name: b, verbs: [list] }, { name: \"d/*\", verbs: [admin] }]\n  \
+                    admin:\n    allow: [\"*\"]\n";
+        let policy = policy_file::parse(yaml).unwrap();
+        let allowed = |client: &str, verb, name: &str| {
+            decide(&policy, &ClientId::parse(client).unwrap(), verb, name).is_allow()
+        };
+        // What may be read stands in the list.
+        assert!(allowed("c", Verb::List, "a") && allowed("c", Verb::List, "b"));
+        assert!(allowed("c", Verb::Read, "a") && !allowed("c", Verb::Read, "b"));
+        // Names that one may administer do not exist.
+        assert!(!allowed("c", Verb::Admin, "d/x") && allowed("admin", Verb::Admin, "d/x"));
+        assert!(!allowed("stranger", Verb::List, "a"));
     }
 }

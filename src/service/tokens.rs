@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use jarvis_cluster::tls;
-use jarvis_crypto::tokens;
+use jarvis_crypto::{CredentialKind, tokens};
 use jarvis_domain::command::{AdminView, Caller, Change};
 use jarvis_domain::name::ClientId;
 use jarvis_domain::outcome::Outcome;
 use jarvis_domain::time::rfc3339;
-use jarvis_wire::error::ErrorCode;
 use jarvis_wire::text::SecretText;
 use jarvis_wire::tokens::{
     CreateToken, CreatedToken, RevokeCertificate, RevokedCertificate, RevokedToken, TokenList,
@@ -17,17 +16,18 @@ use jarvis_wire::tokens::{
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::service::{Service, ServiceError, secrets, unknown, unrepeatable};
+use crate::service::{Service, ServiceError, secrets, unknown, unless_keyed};
 
 impl Service {
-    /// Makes a token; its secret half is shown in this answer only.
+    /// Makes a token; its secret half is shown in this answer only, and again when the request is repeated under its key.
     ///
     /// # Errors
-    /// A7's errors.
+    /// A7's errors; with a key also `sealed`: the secret is derived then.
     pub async fn create_token(
         &self,
         caller: Caller,
         request: &CreateToken,
+        key: Option<(String, [u8; 32])>,
     ) -> Result<CreatedToken, ServiceError> {
         let client = ClientId::parse(&request.client)
             .map_err(|error| ServiceError::invalid(format!("client: {error}")))?;
@@ -36,25 +36,25 @@ impl Service {
                 "ttl_secs: at least 1, or leave it out for a token without an end",
             ));
         }
-        let (id, secret, text) = tokens::generate()
-            .map_err(|error| ServiceError::new(ErrorCode::Internal, error.to_string()))?;
         let ttl_ms = request
             .ttl_secs
             .map(|ttl| u64::try_from(Duration::from_secs(ttl).as_millis()).unwrap_or(u64::MAX));
-        let secret_hash = tokens::hash(&secret);
+        let is_keyed = key.is_some();
+        let draft = self.draft(CredentialKind::Token, &caller.client, key.as_ref())?;
         let change = Change::CreateToken {
-            id,
-            secret_hash,
+            id: draft.id,
+            secret_hash: draft.hash(),
             client: client.clone(),
             ttl_ms,
         };
         let reply = self
-            .mutate(caller, None, change, "tokens")
+            .mutate(caller, secrets::idempotency(key), change, "tokens")
             .await
-            .map_err(unrepeatable)?;
-        let Outcome::Created { expires } = reply.outcome else {
+            .map_err(|error| unless_keyed(is_keyed, error))?;
+        let Outcome::Created { id, expires } = reply.outcome else {
             return Err(unknown());
         };
+        let text = tokens::text(&id, &self.secret_of(&id, draft)?);
         let token = String::from_utf8_lossy(text.expose()).into_owned();
         Ok(CreatedToken {
             token: SecretText::new(token),

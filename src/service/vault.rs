@@ -2,8 +2,11 @@
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use jarvis_crypto::credential::CREDENTIAL_ID_BYTES;
 use jarvis_crypto::envelope::{self, OpenError, SealError, Sealed};
-use jarvis_crypto::{Keyring, RequestMac, RootKey, SecretBytes};
+use jarvis_crypto::{
+    CredentialKey, CredentialKind, CredentialSecret, Keyring, RequestMac, RootKey, SecretBytes,
+};
 use jarvis_domain::secret::{SealedValue, Version};
 use jarvis_domain::state::State;
 
@@ -32,6 +35,7 @@ pub(crate) enum VaultError {
 struct Unsealed {
     keyring: Keyring,
     mac: RequestMac,
+    credentials: CredentialKey,
 }
 
 /// The keys. Sealed until [`Vault::unseal`].
@@ -50,9 +54,11 @@ impl Vault {
     /// Takes the root key of the vault.
     pub fn unseal(&self, vault_id: [u8; 16], root: RootKey) {
         let mac = RequestMac::new(&root);
+        let credentials = CredentialKey::new(&root);
         *self.write() = Some(Unsealed {
             keyring: Keyring::new(vault_id, root),
             mac,
+            credentials,
         });
     }
 
@@ -99,6 +105,20 @@ impl Vault {
         self.read()
             .as_ref()
             .map(|unsealed| unsealed.mac.mac(parts))
+            .ok_or(VaultError::Sealed)
+    }
+
+    /// The secret of a credential that was asked for under an idempotency key (A11).
+    pub(super) fn credential_secret(
+        &self,
+        kind: CredentialKind,
+        id: &[u8; CREDENTIAL_ID_BYTES],
+        client: &str,
+        key: &str,
+    ) -> Result<CredentialSecret, VaultError> {
+        self.read()
+            .as_ref()
+            .map(|unsealed| unsealed.credentials.secret(kind, id, client, key))
             .ok_or(VaultError::Sealed)
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use jarvis_cluster::env::Env;
 use jarvis_cluster::tls::{self, ClusterCa, Validity};
 use jarvis_crypto::{Keyring, RootKey, tokens};
+use jarvis_domain::FOUNDER;
 use jarvis_domain::command::Init;
 use jarvis_domain::member::{Cluster, Member, SealSlot};
 use jarvis_domain::name::ClientId;
@@ -17,9 +18,6 @@ use crate::setup::{
     Files, First, Identity, PEER_CERTIFICATE_LIFETIME, SetupError, api_names, key_file, load,
     refuse_existing, slot_context, wants_api_certificate, write_api_certificate,
 };
-
-/// The founding node's id; every other one is the index of its join entry (rule 11).
-const FOUNDER: u64 = 1;
 
 /// The policy of a cluster that was given none: one administrator, nobody else.
 const BARE_POLICY: &str = "default_deny: true\nclients:\n  admin:\n    allow: [\"*\"]\n";
@@ -34,6 +32,8 @@ pub struct InitReport {
     pub cluster_id: String,
     /// The founding node's id.
     pub node_id: u64,
+    /// What should be mended before anybody uses the cluster.
+    pub warning: Option<String>,
 }
 
 impl fmt::Display for InitReport {
@@ -48,6 +48,9 @@ impl fmt::Display for InitReport {
             "the first token (client admin; shown this once, keep it safe):"
         )?;
         writeln!(formatter, "  {}", self.root_token)?;
+        if let Some(warning) = &self.warning {
+            writeln!(formatter, "WARNING: {warning}")?;
+        }
         write!(
             formatter,
             "start the node now: jarvis-secretsd server --config …"
@@ -121,6 +124,7 @@ pub fn begin(config: &Config) -> Result<InitReport, SetupError> {
 
     let (token_id, secret, text) = tokens::generate().map_err(|error| crypto(&error))?;
     let admin = ClientId::parse("admin").map_err(|error| crypto(&error))?;
+    let warning = (!policy.decide_admin(&admin).is_allow()).then(|| powerless(config));
     let init = Init {
         cluster: Cluster {
             cluster_id,
@@ -141,6 +145,8 @@ pub fn begin(config: &Config) -> Result<InitReport, SetupError> {
         policy,
         policy_source,
     };
+    // What apply would refuse must not wait for the first start.
+    init.validate(FOUNDER)?;
     files.write("peer.key.der", &peer_key)?;
     files.write("peer.crt.der", &certificate)?;
     files.write("ca.crt.der", &ca.cert_der)?;
@@ -162,7 +168,19 @@ pub fn begin(config: &Config) -> Result<InitReport, SetupError> {
         ca_pem: ca.cert_pem,
         cluster_id,
         node_id: FOUNDER,
+        warning,
     })
+}
+
+/// Nobody could ever change such a policy, or make a token; an old one may have had no administrator (F7).
+fn powerless(config: &Config) -> String {
+    let policy = config.security.rbac_policy_path.as_deref();
+    format!(
+        "{policy} lets the client admin administer nothing, and the first token is admin's: it can do nothing. Add\n    \
+         admin:\n      allow: [\"*\"]\n  under its clients, remove {data}, and begin again",
+        policy = policy.unwrap_or(Path::new("the policy")).display(),
+        data = config.paths.data_dir.display(),
+    )
 }
 
 /// What clients are told to use.
@@ -199,4 +217,30 @@ fn random_id() -> Result<[u8; 16], SetupError> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|error| SetupError::Crypto(error.to_string()))?;
     Ok(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f7_a_policy_without_an_administrator_is_told_before_anybody_needs_one() {
+        for (policy, is_told) in [
+            ("clients:\n  backend:\n    allow: [a]\n", true),
+            ("clients:\n  admin:\n    allow: [{ name: \"*\" }]\n", true),
+            ("clients:\n  admin:\n    allow: [\"*\"]\n", false),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("policy.yaml");
+            std::fs::write(&path, policy).unwrap();
+            let text = format!(
+                "[paths]\nvault_path = {:?}\n[security]\nrbac_policy_path = {path:?}\n",
+                folder.path().join("data")
+            );
+            let loaded = Config::parse(Path::new("config.toml"), &text, |_| None).unwrap();
+            let report = begin(&loaded.config).unwrap();
+            assert_eq!(report.warning.is_some(), is_told, "{policy}");
+            assert_eq!(report.to_string().contains("WARNING: "), is_told);
+        }
+    }
 }

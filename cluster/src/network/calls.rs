@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::network::frame::{FrameReader, FrameSender, Head, Pipe};
 use crate::network::{Lane, PeerError};
@@ -25,6 +26,11 @@ pub(super) const MAX_CALLS: usize = 1_024;
 
 /// Nobody waits longer for an answer, whatever deadline a request names.
 pub(super) const MAX_CALL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Calls have waited this long on a connection without any answer: it may be dead without a sign of it.
+/// Far above a heartbeat's budget of 50 ms. A machine without a core to spare misses that often, and a
+/// handshake after each late answer would cost it what it lacks: then no heartbeat would ever be in time.
+const DEAF_AFTER: Duration = Duration::from_secs(1);
 
 const STATUS_BODY: u8 = 0;
 const STATUS_ERROR: u8 = 1;
@@ -119,15 +125,13 @@ impl CallConnection {
         }
     }
 
-    /// Whether calls can still succeed, as far as is known.
-    pub(super) fn is_open(&self) -> bool {
-        self.pending.waiting().is_some()
-    }
-
-    /// How many answers have come so far: a connection whose count stands still while a call times out
-    /// may be dead without knowing it.
-    pub(super) fn answers(&self) -> u64 {
-        self.pending.answers.load(Ordering::Relaxed)
+    /// Whether calls can still succeed, as far as is known: it has not ended, and it answers.
+    pub(super) fn is_usable(&self) -> bool {
+        let waiting = self.pending.waiting();
+        let unanswered = waiting
+            .as_ref()
+            .map(|waiting| waiting.unanswered(Instant::now()));
+        unanswered.is_some_and(|unanswered| unanswered < DEAF_AFTER)
     }
 
     /// Sends a request and waits for its answer. The caller sets the deadline by dropping the future;
@@ -179,20 +183,59 @@ async fn read_answers(mut reader: FrameReader, pending: &Pending) {
     }
 }
 
-type Waiting = BTreeMap<u64, oneshot::Sender<Result<Bytes, PeerError>>>;
+type Caller = oneshot::Sender<Result<Bytes, PeerError>>;
+
+/// Who waits, and for how long nobody has been answered.
+#[derive(Default)]
+struct Waiting {
+    /// At most [`MAX_CALLS`] entries.
+    callers: BTreeMap<u64, Caller>,
+    /// Since when there are callers, or the last answer came; `None` while nobody waits.
+    since: Option<Instant>,
+    /// Time spent waiting since the last answer, before `since`. An idle connection owes nothing.
+    before: Duration,
+}
+
+impl Waiting {
+    fn enter(&mut self, id: u64, caller: Caller, now: Instant) {
+        self.callers.insert(id, caller);
+        self.since.get_or_insert(now);
+    }
+
+    /// An answer came, whether or not its caller still waits.
+    fn answered(&mut self, id: u64, now: Instant) -> Option<Caller> {
+        let caller = self.callers.remove(&id);
+        self.before = Duration::ZERO;
+        self.since = (!self.callers.is_empty()).then_some(now);
+        caller
+    }
+
+    /// A caller has its answer, or gives up.
+    fn leave(&mut self, id: u64, now: Instant) {
+        self.callers.remove(&id);
+        if self.callers.is_empty() {
+            self.before = self.unanswered(now);
+            self.since = None;
+        }
+    }
+
+    /// How long callers have waited since the last answer.
+    fn unanswered(&self, now: Instant) -> Duration {
+        let under_way = self.since.map(|since| now.saturating_duration_since(since));
+        self.before + under_way.unwrap_or_default()
+    }
+}
 
 /// The calls in flight.
 struct Pending {
-    /// `None` once the connection has ended. At most [`MAX_CALLS`] entries.
+    /// `None` once the connection has ended.
     waiting: Mutex<Option<Waiting>>,
-    answers: AtomicU64,
 }
 
 impl Default for Pending {
     fn default() -> Self {
         Self {
-            waiting: Mutex::new(Some(BTreeMap::new())),
-            answers: AtomicU64::new(0),
+            waiting: Mutex::new(Some(Waiting::default())),
         }
     }
 }
@@ -202,16 +245,12 @@ impl Pending {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(
-        &self,
-        id: u64,
-        sender: oneshot::Sender<Result<Bytes, PeerError>>,
-    ) -> Result<Entry<'_>, PeerError> {
+    fn enter(&self, id: u64, caller: Caller) -> Result<Entry<'_>, PeerError> {
         let mut waiting = self.waiting();
         waiting
             .as_mut()
             .ok_or(PeerError::Closed)?
-            .insert(id, sender);
+            .enter(id, caller, Instant::now());
         Ok(Entry { pending: self, id })
     }
 
@@ -226,11 +265,10 @@ impl Pending {
             STATUS_ERROR => Err(remote_error(&frame)),
             _ => return false,
         };
-        self.answers.fetch_add(1, Ordering::Relaxed);
         let sender = self
             .waiting()
             .as_mut()
-            .and_then(|waiting| waiting.remove(&id));
+            .and_then(|waiting| waiting.answered(id, Instant::now()));
         if let Some(sender) = sender {
             // The caller may give up at this very moment.
             let _ = sender.send(outcome);
@@ -239,8 +277,8 @@ impl Pending {
     }
 
     fn fail_all(&self) {
-        let ended = self.waiting().take();
-        for sender in ended.into_iter().flat_map(BTreeMap::into_values) {
+        let ended = self.waiting().take().unwrap_or_default();
+        for sender in ended.callers.into_values() {
             // The caller may give up at this very moment.
             let _ = sender.send(Err(PeerError::Closed));
         }
@@ -256,7 +294,7 @@ struct Entry<'a> {
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
         if let Some(waiting) = self.pending.waiting().as_mut() {
-            waiting.remove(&self.id);
+            waiting.leave(self.id, Instant::now());
         }
     }
 }
@@ -310,6 +348,33 @@ mod tests {
         assert_eq!(answer.try_recv().unwrap(), Err(PeerError::Closed));
         let (late, _answer) = oneshot::channel();
         assert!(pending.enter(2, late).is_err());
+    }
+
+    #[test]
+    fn a_late_answer_is_forgiven_and_silence_is_not() {
+        let mut waiting = Waiting::default();
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let caller = || oneshot::channel().0;
+        // A caller that gives up is not the connection's fault alone, and an idle hour is not either.
+        waiting.enter(1, caller(), at(0));
+        waiting.leave(1, at(40));
+        assert_eq!(waiting.unanswered(at(3_600_000)), Duration::from_millis(40));
+        // One answer, late or not, and everything is forgotten.
+        waiting.enter(2, caller(), at(3_600_000));
+        waiting.enter(3, caller(), at(3_600_010));
+        assert!(waiting.answered(1, at(3_600_020)).is_none());
+        assert_eq!(waiting.unanswered(at(3_600_020)), Duration::ZERO);
+        assert!(waiting.answered(2, at(3_600_030)).is_some());
+        waiting.leave(2, at(3_600_030));
+        assert_eq!(waiting.unanswered(at(3_600_050)), Duration::from_millis(20));
+        waiting.leave(3, at(3_600_050));
+        // Calls that are given up one after the other add up.
+        for call in 0..20 {
+            waiting.enter(10 + call, caller(), at(4_000_000 + 50 * call));
+            waiting.leave(10 + call, at(4_000_050 + 50 * call));
+        }
+        assert!(waiting.unanswered(at(4_001_000)) >= DEAF_AFTER);
     }
 
     fn head_bytes(head: Head) -> Vec<u8> {

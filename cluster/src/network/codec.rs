@@ -46,6 +46,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_format_is_frozen() {
+        let message = (
+            250_u8,
+            250_u64,
+            251_u64,
+            70_000_u64,
+            1_u64 << 32,
+            "ab",
+            true,
+        );
+        let frozen = concat!(
+            "fa",                 // a byte is a byte
+            "fa",                 // numbers up to 250
+            "fbfb00",             // two bytes, little endian
+            "fc70110100",         // four
+            "fd0000000001000000", // eight
+            "026162",
+            "01",
+        );
+        assert_eq!(hex::encode(encode(&message).unwrap()), frozen);
+    }
+
+    #[test]
     fn a_message_with_something_behind_it_is_refused() {
         let mut bytes = encode(&(7_u16, String::from("n1"))).unwrap();
         assert_eq!(

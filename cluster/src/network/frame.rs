@@ -455,6 +455,12 @@ mod tests {
         assert_eq!(take(&mut buffer, 8), Ok(Taken::End));
     }
 
+    #[test]
+    fn the_signals_keep_their_bytes() {
+        assert_eq!(PING.to_be_bytes(), [0xff, 0xff, 0xff, 0xfe]);
+        assert_eq!(END.to_be_bytes(), [0xff, 0xff, 0xff, 0xff]);
+    }
+
     #[tokio::test]
     async fn small_and_large_frames_arrive_in_order() {
         let (near, far) = pair(1024);

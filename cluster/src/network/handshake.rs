@@ -18,6 +18,9 @@ use crate::network::frame::Pipe;
 use crate::network::{Lane, PeerError, PeerIdentity, Security, Shared, Verdict};
 use crate::tls::{ALPN, PeerTls, peer_identity, peer_name, spki_sha256};
 
+#[cfg(test)]
+mod vectors;
+
 /// Counts incompatible changes of the handshake or of the frames.
 const PROTOCOL: u16 = 1;
 

@@ -103,3 +103,24 @@ fn read_answer(mut frame: Bytes) -> Result<Bytes, PeerError> {
         _ => Err(remote_error(&frame)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_keeps_its_bytes() {
+        let welcome = Bytes::from_static(b"welcome");
+        let frame = answer_frame(&Ok(welcome.clone()));
+        assert_eq!(frame, b"\x00welcome");
+        assert_eq!(read_answer(Bytes::from(frame)), Ok(welcome));
+
+        let frame = answer_frame(&Err(String::from("no")));
+        assert_eq!(frame, b"\x01no");
+        let message = String::from("no");
+        assert_eq!(
+            read_answer(Bytes::from(frame)),
+            Err(PeerError::Remote { message })
+        );
+    }
+}

@@ -1,7 +1,9 @@
 //! The kept connections for calls: one per peer and lane, dialed when first needed.
 //!
 //! A dial runs in a task of its own with its own deadline; callers wait for it as long as their own
-//! deadlines allow. Otherwise a caller with 50 ms could never reach a peer that is 60 ms away.
+//! deadlines allow. Otherwise a caller with 50 ms could never reach a peer that is 60 ms away. For the
+//! same reason a call that times out leaves its connection to the next one: it is dialed anew only once
+//! it ended, or has answered nobody for a while.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,7 +29,7 @@ pub(crate) struct Pool {
 enum Slot {
     /// A task dials; it publishes the outcome and replaces this slot.
     Dialing(watch::Receiver<Option<Dialed>>),
-    /// May have ended meanwhile.
+    /// May have ended meanwhile. One that is replaced here ends with its last call.
     Open(Arc<CallConnection>),
 }
 
@@ -42,26 +44,13 @@ pub(super) async fn call(
     deadline: Duration,
 ) -> Result<Bytes, PeerError> {
     let deadline = deadline.min(MAX_CALL_DEADLINE);
-    let mut used = None;
-    let outcome = timeout(deadline, async {
+    let asked = async {
         let connection = connection(shared, peer, address, lane).await?;
-        used = Some((Arc::clone(&connection), connection.answers()));
         connection.call(kind, body, deadline).await
-    })
-    .await;
-    match outcome {
-        Ok(answer) => answer,
-        Err(_) => {
-            // Not one answer since this call was sent: the path may be dead without a sign of it. Later
-            // calls dial again; those still waiting on this connection keep it until they end.
-            if let Some((connection, answers_before)) = used
-                && connection.answers() == answers_before
-            {
-                shared.pool.retire((peer, lane), &connection);
-            }
-            Err(PeerError::Timeout)
-        }
-    }
+    };
+    timeout(deadline, asked)
+        .await
+        .unwrap_or(Err(PeerError::Timeout))
 }
 
 /// The kept connection, or a new one.
@@ -69,7 +58,7 @@ async fn connection(shared: &Arc<Shared>, peer: u64, address: &str, lane: Lane) 
     let mut dialing = {
         let mut slots = shared.pool.slots();
         match slots.get(&(peer, lane)) {
-            Some(Slot::Open(connection)) if connection.is_open() => {
+            Some(Slot::Open(connection)) if connection.is_usable() => {
                 return Ok(Arc::clone(connection));
             }
             // An error here means that the dialing task is gone without an outcome.
@@ -136,16 +125,6 @@ async fn dial(
 }
 
 impl Pool {
-    /// Later calls dial again; the connection ends with its last call.
-    fn retire(&self, key: Key, connection: &Arc<CallConnection>) {
-        let mut slots = self.slots();
-        let kept =
-            matches!(slots.get(&key), Some(Slot::Open(kept)) if Arc::ptr_eq(kept, connection));
-        if kept {
-            slots.remove(&key);
-        }
-    }
-
     /// Ends the connections with one peer, and those being dialed.
     pub(super) fn disconnect(&self, peer: u64) {
         self.slots().retain(|key, slot| {

@@ -1,4 +1,12 @@
 //! openraft's network over the peer network: one connection per lane, appends pipelined in one stream.
+//!
+//! ```text
+//!   entries     a session on the append lane: pipelined, as long as it makes progress
+//!   heartbeats  calls on the control lane, over the connection that the votes came by
+//! ```
+//! openraft sends heartbeats as append sessions too, and ends each after one heartbeat interval. A session that had to
+//! dial within that time would never succeed where a handshake takes longer, on a busy machine or to a distant peer: a
+//! leader could not tell anyone that it leads.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -6,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
@@ -15,6 +23,7 @@ use openraft::type_config::alias::SnapshotOf;
 use openraft::{BasicNode, OptionalSend};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep_until};
 
 use crate::directory::Links;
 use crate::network::{FramedReceiver, FramedSender, Lane, PeerError};
@@ -27,6 +36,10 @@ use crate::shared::lock;
 const CHUNK_BYTES: u64 = 1024 * 1024;
 /// A receiver must accept a chunk, or answer at the end, within this time (rule 10).
 const TRANSFER_STEP: Duration = Duration::from_secs(60);
+/// A follower that owes answers and gives none for this long is stuck, or gone without a sign: a machine that lost its
+/// power closes no connection. Far above any flush that is no failure (after a second a leader hands over), far below
+/// the half minute of silence that ends a connection.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Makes clients for peers.
 #[derive(Clone)]
@@ -38,6 +51,8 @@ pub(crate) struct PeerRaftFactory {
 
 /// Raft's client for one peer.
 pub(crate) struct PeerRaft {
+    /// Whether it carries heartbeats alone: then nothing stands before them, and nothing is dialed for them.
+    heartbeats: bool,
     /// The append connection between two sessions. A mutex only because openraft wants this type `Sync`.
     kept: Arc<Mutex<Option<Pipe>>>,
     target: u64,
@@ -54,10 +69,18 @@ impl RaftNetworkFactory<TypeConfig> for PeerRaftFactory {
 
     async fn new_client(&mut self, target: u64, node: &BasicNode) -> PeerRaft {
         PeerRaft {
+            heartbeats: false,
             kept: Arc::default(),
             target,
             fallback: node.addr.clone(),
             factory: self.clone(),
+        }
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, node: &BasicNode) -> PeerRaft {
+        PeerRaft {
+            heartbeats: true,
+            ..self.new_client(target, node).await
         }
     }
 }
@@ -86,7 +109,9 @@ impl PeerRaft {
                 Lane::Control,
                 kind,
                 to_bytes(question),
-                option.soft_ttl(),
+                // All the time there is: openraft gives up then, and a connection that answers nobody is the pool's to
+                // notice.
+                option.hard_ttl(),
             )
             .await
             .map_err(rpc_error)?;
@@ -168,11 +193,14 @@ impl RaftNetworkV2<TypeConfig> for PeerRaft {
     fn stream_append<'s, S>(
         &'s mut self,
         mut input: S,
-        _option: RPCOption,
+        option: RPCOption,
     ) -> openraft::base::BoxFuture<'s, Result<AppendResults<'s>, RaftRpcError>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
+        if self.heartbeats {
+            return stream_append_sequential(self, input, option);
+        }
         Box::pin(async move {
             // openraft waits out its back-off inside the request stream: dialing before it is asked for the first
             // request would try an unreachable peer again and again without a pause.
@@ -191,6 +219,7 @@ impl RaftNetworkV2<TypeConfig> for PeerRaft {
                 input,
                 next: Some(first),
                 ended: false,
+                due: Instant::now(),
                 kept: self.kept.clone(),
             };
             let results = futures_util::stream::unfold(Some(session), |session| async move {
@@ -252,8 +281,8 @@ impl RaftNetworkV2<TypeConfig> for PeerRaft {
     }
 }
 
-/// One connection for appends, kept from one of openraft's sessions to the next: it begins a session for every question
-/// for a read index, and a new TLS connection each time would cost more than the appends.
+/// One connection for appends, kept from one of openraft's sessions to the next: it begins a session whenever what it has
+/// to send changes, and a new TLS connection each time would cost more than the appends.
 struct Pipe {
     sender: FramedSender,
     receiver: FramedReceiver,
@@ -261,6 +290,13 @@ struct Pipe {
     next_seq: u64,
     /// Number of the next request to be answered.
     next_answer: u64,
+}
+
+impl Pipe {
+    /// Whether a request has not been answered yet.
+    fn owes(&self) -> bool {
+        self.next_answer < self.next_seq
+    }
 }
 
 /// One of openraft's append sessions: requests go out as they come, results come back in the same order.
@@ -272,6 +308,8 @@ struct Session<S> {
     next: Option<AppendEntriesRequest<TypeConfig>>,
     /// The input has no more requests.
     ended: bool,
+    /// While answers are owed: when the next one must be there.
+    due: Instant,
     kept: Arc<Mutex<Option<Pipe>>>,
 }
 
@@ -283,13 +321,16 @@ where
     async fn next(&mut self) -> Result<Option<StreamAppendResult<TypeConfig>>, PeerError> {
         loop {
             if let Some(request) = self.next.take() {
+                if !self.pipe.owes() {
+                    self.due = Instant::now() + ANSWER_PATIENCE;
+                }
                 // Numbered before it is sent: a session that is dropped meanwhile leaves at most an answer to skip, or a
                 // number that is never answered; answers name theirs.
                 let seq = self.pipe.next_seq;
                 self.pipe.next_seq += 1;
                 self.pipe.sender.send(to_bytes(&(seq, request))).await?;
             }
-            if self.ended && self.pipe.next_answer >= self.pipe.next_seq {
+            if self.ended && !self.pipe.owes() {
                 return Ok(None);
             }
             tokio::select! {
@@ -298,10 +339,12 @@ where
                     self.next = request;
                 }
                 frame = self.pipe.receiver.recv() => {
+                    self.due = Instant::now() + ANSWER_PATIENCE;
                     if let Some(result) = self.take(frame?)? {
                         return Ok(Some(result));
                     }
                 }
+                () = sleep_until(self.due), if self.pipe.owes() => return Err(PeerError::Timeout),
             }
         }
     }
@@ -334,3 +377,6 @@ fn rpc_error(error: PeerError) -> RaftRpcError {
         other => RPCError::Network(NetworkError::new(&other)),
     }
 }
+
+#[cfg(test)]
+mod tests;

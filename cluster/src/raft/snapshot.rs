@@ -177,6 +177,17 @@ impl SnapshotStore {
         Ok((part, file))
     }
 
+    /// Lets go of a collected file that was not adopted. One that was has another name by now.
+    pub(crate) fn discard(&self, part: &Path) {
+        match self.disk.remove(part) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                // It goes with the next start.
+                tracing::warn!(path = %part.display(), %error, "an incoming snapshot can not be removed");
+            }
+            _ => {}
+        }
+    }
+
     /// Checks a collected file and gives it its name in this folder; a file from elsewhere is copied.
     pub(crate) fn adopt(&self, file: &Path) -> Result<SnapshotFile, SnapshotError> {
         let disk_error = |source| SnapshotError::Disk {

@@ -76,8 +76,8 @@ async fn found(cluster: &Cluster, node: &Node) -> turmoil::Result {
             cluster_id: CLUSTER_ID,
             vault_id: [0x76; 16],
             recovery_epoch: 0,
-            ca_certificate: Vec::new(),
-            ca_key_wrapped: Vec::new(),
+            ca_certificate: b"example-certificate".to_vec(),
+            ca_key_wrapped: b"example-not-a-secret".to_vec(),
         },
         limits: VaultLimits::default(),
         member: cluster.machines[0].member(),
@@ -114,10 +114,11 @@ fn policy() -> turmoil::Result<Policy> {
     })
 }
 
-/// A token for one node, then the node: nobody shows a key here, and a token tells joiners apart by their keys.
+/// A token for one node, then the node.
 async fn admit(cluster: &Cluster, node: &Node, host: usize) -> turmoil::Result<NodeId> {
     let token_hash = [host as u8; 32];
     let token = Change::CreateJoinToken {
+        id: [host as u8; 16],
         hash: token_hash,
         uses: 1,
         ttl_ms: 3_600_000,

@@ -3,7 +3,8 @@
 //! ```text
 //! key file ─┐ wraps                wraps               derives one key per version
 //! passphrase┴──────▶ root key ───────────▶ epoch keys ───────────▶ AES-256-GCM of a value
-//!                        └─▶ request MAC key
+//!                        ├─▶ request MAC key
+//!                        └─▶ credential key ─▶ a token's secret, again for a repeated request
 //! ```
 //!
 //! Invariants of the whole crate:
@@ -17,6 +18,7 @@
 
 mod message_key;
 
+pub mod credential;
 pub mod envelope;
 pub mod keyring;
 pub mod random;
@@ -25,6 +27,7 @@ pub mod seal;
 pub mod secret_bytes;
 pub mod tokens;
 
+pub use credential::{CredentialKey, CredentialKind, CredentialSecret};
 pub use keyring::{Keyring, RootKey};
 pub use random::RandomError;
 pub use request_mac::RequestMac;

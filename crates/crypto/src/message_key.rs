@@ -48,13 +48,9 @@ impl KeyBytes {
     }
 
     /// HKDF-SHA256 (RFC 5869) of one input key. `info` is the concatenation of its parts.
-    pub(crate) fn derive(
-        input_key: &[u8; KEY_BYTES],
-        salt: &[u8; KEY_BYTES],
-        info: &[&[u8]],
-    ) -> Self {
+    pub(crate) fn derive(input_key: &[u8; KEY_BYTES], salt: &[u8], info: &[&[u8]]) -> Self {
         let mut key = Self::zeroed();
-        Hkdf::<Sha256>::new(Some(salt.as_slice()), input_key.as_slice())
+        Hkdf::<Sha256>::new(Some(salt), input_key.as_slice())
             .expand_multi_info(info, key.expose_mut().as_mut_slice())
             .expect("HKDF-SHA256 yields up to 8,160 bytes and 32 are asked for");
         key

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use crate::credential::CredentialSecret;
 use crate::random::{self, RandomError};
 use crate::secret_bytes::SecretBytes;
 
@@ -39,6 +40,12 @@ pub fn generate() -> Result<([u8; TOKEN_ID_BYTES], SecretBytes, SecretBytes), Ra
     random::fill(secret.as_mut_slice())?;
     let text = render(&id, &secret);
     Ok((id, SecretBytes::new(secret.to_vec()), text))
+}
+
+/// The text of a token whose id and secret are there already.
+#[must_use]
+pub fn text(id: &[u8; TOKEN_ID_BYTES], secret: &CredentialSecret) -> SecretBytes {
+    render(id, secret.expose())
 }
 
 /// The id and the secret of a token's text; `None` if it is not a token in its one spelling.

@@ -7,7 +7,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use jarvis_crypto::keyring::{Keyring, UnwrapError};
 use jarvis_crypto::seal::key_file::{self, KeyFileError};
 use jarvis_crypto::seal::passphrase::{self, Argon2Parameters};
-use jarvis_crypto::{RequestMac, RootKey, SecretBytes, envelope, tokens};
+use jarvis_crypto::{
+    CredentialKey, CredentialKind, CredentialSecret, RequestMac, RootKey, SecretBytes, credential,
+    envelope, tokens,
+};
 use proptest::prelude::*;
 
 const VAULT_ID: [u8; 16] = [0x22; 16];
@@ -172,6 +175,51 @@ fn i1_a_new_token_parses_verifies_and_is_unique() {
 }
 
 #[test]
+fn a11_every_node_with_the_root_key_derives_the_same_secret_and_it_works_as_a_token() {
+    let root = RootKey::generate().expect("randomness");
+    let id = credential::new_id().expect("randomness");
+    let of = |root: &RootKey| {
+        CredentialKey::new(root).secret(CredentialKind::Token, &id, "admin", "key-1")
+    };
+    let joined = RootKey::from_secret(root.to_secret()).expect("32 bytes");
+    let (first, again) = (of(&root), of(&joined));
+    let text = tokens::text(&id, &first);
+    assert_eq!(text, tokens::text(&id, &again));
+    let printed = std::str::from_utf8(text.expose()).expect("ASCII");
+    let (parsed_id, parsed_secret) = tokens::parse(printed).expect("a token");
+    assert_eq!(parsed_id, id);
+    assert!(tokens::verify(&parsed_secret, &again.hash()));
+
+    let stranger = of(&RootKey::generate().expect("randomness"));
+    assert!(!tokens::verify(&parsed_secret, &stranger.hash()));
+}
+
+#[test]
+fn a11_two_credentials_never_share_a_secret() {
+    let key = CredentialKey::new(&RootKey::generate().expect("randomness"));
+    let (token, join) = (CredentialKind::Token, CredentialKind::JoinToken);
+    let mut secrets = vec![
+        key.secret(token, &[1; 16], "admin", "key-1"),
+        key.secret(token, &[2; 16], "admin", "key-1"),
+        key.secret(join, &[1; 16], "admin", "key-1"),
+        key.secret(token, &[1; 16], "admin", "key-2"),
+        key.secret(token, &[1; 16], "backend", "key-1"),
+        // Only where one part ends and the next begins.
+        key.secret(token, &[1; 16], "admink", "ey-1"),
+        key.secret(token, &[1; 16], "", "adminkey-1"),
+        key.secret(token, &[1; 16], "adminkey-1", ""),
+    ];
+    for _ in 0..2 {
+        secrets.push(CredentialSecret::generate().expect("randomness"));
+    }
+    for (position, secret) in secrets.iter().enumerate() {
+        for other in &secrets[..position] {
+            assert_ne!(secret.expose(), other.expose());
+        }
+    }
+}
+
+#[test]
 fn a11_requests_that_differ_only_in_where_a_part_ends_differ() {
     let root = RootKey::generate().expect("randomness");
     let mac = RequestMac::new(&root);
@@ -203,6 +251,12 @@ fn debug_of_every_secret_type_prints_no_byte() {
     assert_eq!(format!("{keyring:?} {keyring:#?}"), "Keyring Keyring");
     assert_eq!(format!("{file:?}"), "KeyFile");
     assert_eq!(format!("{mac:?}"), "RequestMac");
+    let key = CredentialKey::new(keyring.root());
+    let repeatable = key.secret(CredentialKind::Token, &[1; 16], "admin", "key-1");
+    assert_eq!(
+        format!("{key:?} {repeatable:?} {repeatable:#?}"),
+        "CredentialKey CredentialSecret CredentialSecret"
+    );
 
     let sealed = envelope::seal(&keyring, 1, NAME, PLAINTEXT).expect("sealed");
     assert_eq!(

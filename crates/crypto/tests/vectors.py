@@ -76,6 +76,18 @@ def request_mac(*parts):
     return hmac.new(key, message, hashlib.sha256).digest()
 
 
+def credential_secret(domain, credential_id, *parts):
+    key = derive(ROOT_KEY, b"\0" * 32, b"jarvis/v1/credential")
+    info = domain + b"".join(struct.pack(">Q", len(part)) + part for part in parts)
+    return derive(key, credential_id, info)
+
+
+def credential(kind):
+    return credential_secret(
+        b"jarvis/v1/credential/" + kind, b"\xaa" * 16, b"admin", b"example-key"
+    )
+
+
 def token():
     secret = base64.urlsafe_b64encode(b"\xbb" * 32).decode().rstrip("=")
     return f"jv1.{'aa' * 16}.{secret}"
@@ -90,6 +102,8 @@ for name, data in [
     ("PASSPHRASE_SLOT", passphrase_slot()),
     ("REQUEST_MAC", request_mac(b"PUT", b"db/example")),
     ("REQUEST_MAC_OF_NOTHING", request_mac()),
+    ("REPEATABLE_TOKEN", credential(b"token")),
+    ("REPEATABLE_JOIN_TOKEN", credential(b"join-token")),
     ("TOKEN_HASH", hashlib.sha256(b"\xbb" * 32).digest()),
 ]:
     print(name, data.hex())

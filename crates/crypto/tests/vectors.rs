@@ -9,7 +9,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use jarvis_crypto::keyring::Keyring;
 use jarvis_crypto::seal::{SlotBlob, SlotKind, key_file, passphrase};
-use jarvis_crypto::{RequestMac, RootKey, SecretBytes, envelope, tokens};
+use jarvis_crypto::{
+    CredentialKey, CredentialKind, RequestMac, RootKey, SecretBytes, envelope, tokens,
+};
 
 const ROOT_KEY: [u8; 32] = [0x11; 32];
 const VAULT_ID: [u8; 16] = [0x22; 16];
@@ -58,6 +60,11 @@ const PASSPHRASE_SLOT: &str = concat!(
 const REQUEST_MAC: &str = "2746aa775aca18d600b42ec3e72275451439b0ae516e6b778134fdf17fc1f5c6";
 const REQUEST_MAC_OF_NOTHING: &str =
     "26bb079b6a4d70b6fe3863416eb441d3805f2b35d7ba541a9729eec3d33c560f";
+
+/// Id of 16 × 0xaa, client "admin", idempotency key "example-key".
+const REPEATABLE_TOKEN: &str = "f561d6e6603a39772bc27db15286f87e3e9d3e02039a2c657471dcc5ac40cff5";
+const REPEATABLE_JOIN_TOKEN: &str =
+    "1bb452e689a6c729ef591ebcce202ac0f0755a37adea2c5ceed1c4b900b87cf6";
 
 /// Id of 16 × 0xaa, secret of 32 × 0xbb.
 const TOKEN: &str = concat!(
@@ -146,6 +153,18 @@ fn a11_the_fingerprint_of_a_request_never_changes() {
     let mac = RequestMac::new(&root());
     assert_eq!(hex::encode(mac.mac(&[b"PUT", b"db/example"])), REQUEST_MAC);
     assert_eq!(hex::encode(mac.mac(&[])), REQUEST_MAC_OF_NOTHING);
+}
+
+#[test]
+fn a11_the_secret_of_a_repeated_request_never_changes() {
+    let key = CredentialKey::new(&root());
+    for (kind, expected) in [
+        (CredentialKind::Token, REPEATABLE_TOKEN),
+        (CredentialKind::JoinToken, REPEATABLE_JOIN_TOKEN),
+    ] {
+        let again = key.secret(kind, &[0xaa; 16], "admin", "example-key");
+        assert_eq!(hex::encode(again.expose()), expected, "{kind:?}");
+    }
 }
 
 #[test]

@@ -10,20 +10,25 @@
 use crate::audit::{Line, Lines};
 use crate::command::{Batch, ClusterCommand, Command};
 use crate::limits::{DESTRUCTION_HOLD, MAX_REQUEST_ID_BYTES};
+use crate::member::MAX_MEMBERS;
 use crate::name::ClientId;
 use crate::outcome::{LogRef, Outcome, Rejection, Reply};
 use crate::state::State;
 use crate::time::Millis;
 use crate::token::Credential;
 use crate::window::Freshness;
-use crate::{FEATURE_LEVEL, NodeId};
+use crate::{FEATURE_LEVEL, FOUNDER, NodeId};
 
 mod access;
 mod admin;
+mod begin;
 mod cluster;
 mod due;
+mod members;
 mod mutate;
 mod secrets;
+
+pub use begin::InitError;
 
 /// Entries stamped within this time after a step tell of the same step.
 const STEP_REPEAT: Millis = 10_000;
@@ -113,8 +118,12 @@ impl Txn<'_> {
 
 /// A request id as long as the trail keeps one (rule 10).
 fn bounded(request_id: &str) -> &str {
-    let end = request_id.floor_char_boundary(MAX_REQUEST_ID_BYTES);
-    &request_id[..end]
+    clip(request_id, MAX_REQUEST_ID_BYTES)
+}
+
+/// The beginning of a text, as many whole characters as fit.
+fn clip(text: &str, max_bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(max_bytes)]
 }
 
 /// Applies one batch.
@@ -148,7 +157,7 @@ pub fn apply(state: &mut State, entry: EntryContext, batch: &Batch) -> Applied {
         txn.line("clock.step", "ok").end();
     }
     due::settle(&mut txn);
-    note_new_segments(&mut txn);
+    note_closed_segments(txn.state, &txn.lines);
     if txn.state.core.trail.seq > before {
         txn.state.core.content_seq = txn.state.core.trail.seq;
     }
@@ -199,26 +208,29 @@ pub const fn apply_blank(state: &mut State, log: LogRef) {
 }
 
 /// A batch of a removed node, a repeat, or one from a replaced process has no effect.
+///
+/// Windows are kept for members only, so that they stay as few as the members are. Before the beginning nobody is one: then
+/// the founder and the first few others are heard, so that a beginning by the wrong node is refused and not passed over;
+/// the beginning forgets all but the founder.
 fn admit(txn: &mut Txn<'_>, batch: &Batch) -> bool {
-    if txn.state.core.removed.contains(&batch.envelope.node) {
+    let node = batch.envelope.node;
+    let core = &txn.state.core;
+    if core.removed.contains(&node) {
         return false;
     }
-    let begun = txn.state.core.cluster.is_some();
-    let known = txn.state.members.contains(&batch.envelope.node) || !begun;
-    // Windows are kept for members only, so that they stay as few as the members are.
-    known
-        && txn
-            .state
-            .core
-            .windows
-            .entry(batch.envelope.node)
-            .or_default()
-            .admit(batch.envelope)
-            == Freshness::New
+    let known = if core.cluster.is_some() {
+        txn.state.members.contains(&node)
+    } else {
+        let is_heard = node == FOUNDER || core.windows.contains_key(&node);
+        is_heard || core.windows.len() < MAX_MEMBERS
+    };
+    let windows = &mut txn.state.core.windows;
+    known && windows.entry(node).or_default().admit(batch.envelope) == Freshness::New
 }
 
 fn decide(txn: &mut Txn<'_>, command: &Command) -> Reply {
     let is_init = matches!(command, Command::Cluster(cluster) if matches!(**cluster, ClusterCommand::Init(_)));
+    // Without an event: there is no policy, no credential and no cluster yet whose trail it could stand in.
     if txn.state.core.cluster.is_none() && !is_init {
         return txn.reply(Outcome::Rejected(Rejection::NotReady));
     }
@@ -228,7 +240,7 @@ fn decide(txn: &mut Txn<'_>, command: &Command) -> Reply {
         Command::Mutate(mutation) => mutate::decide(txn, mutation),
         Command::Cluster(command) => cluster::decide(txn, command),
     };
-    note_new_segments(txn);
+    note_closed_segments(txn.state, &txn.lines);
     if txn.state.core.trail.seq > before && !is_checkpoint(command) {
         txn.state.core.content_seq = txn.state.core.trail.seq;
     }
@@ -239,27 +251,14 @@ fn is_checkpoint(command: &Command) -> bool {
     matches!(command, Command::Cluster(cluster) if matches!(**cluster, ClusterCommand::Checkpoint { .. }))
 }
 
-/// Closed segments become records as soon as they are closed.
-fn note_new_segments(txn: &mut Txn<'_>) {
-    let known = txn
-        .state
-        .segments
-        .iter()
-        .next_back()
-        .map_or(0, |(first, _)| *first);
-    let closed = txn.lines.closes.iter().map(|(_, segment)| *segment);
-    let new: Vec<_> = closed.filter(|segment| segment.first_seq > known).collect();
-    for segment in new {
-        txn.state
-            .segments
-            .put(&mut txn.state.tracker, segment.first_seq, segment);
-    }
-}
-
+/// Closed segments become records as soon as they are closed. The lines are those of the whole entry so far: what an
+/// earlier command of it closed is a record already, or was retired since and stays away.
 fn note_closed_segments(state: &mut State, lines: &Lines) {
+    let first_kept = state.core.trail_first_seq;
     for (_, segment) in &lines.closes {
-        state
-            .segments
-            .put(&mut state.tracker, segment.first_seq, *segment);
+        let first_seq = segment.first_seq;
+        if first_seq >= first_kept && !state.segments.contains(&first_seq) {
+            state.segments.put(&mut state.tracker, first_seq, *segment);
+        }
     }
 }

@@ -106,6 +106,9 @@ pub enum AdminView {
     Seal,
     /// Raft internals and the state hash.
     Debug,
+    /// The cluster CA, to certify a client's key. Nothing that is replicated changes, so the event is all that the log
+    /// has of it.
+    IssueCertificate,
 }
 
 impl AdminView {
@@ -119,6 +122,7 @@ impl AdminView {
             Self::Trail => "audit.read",
             Self::Seal => "seal.read",
             Self::Debug => "debug.read",
+            Self::IssueCertificate => "certificate.issue",
         }
     }
 }
@@ -192,6 +196,8 @@ pub enum Change {
     },
     /// Make a join token (L2).
     CreateJoinToken {
+        /// Its public id: what its secret is derived from, so that a repeated request gets the same one (A11).
+        id: TokenId,
         /// SHA-256 of the token.
         hash: [u8; 32],
         /// How many nodes may join with it.

@@ -29,5 +29,8 @@ pub mod window;
 /// The feature level this build writes and understands (rule 3). A state at a higher level stops the node.
 pub const FEATURE_LEVEL: u32 = 1;
 
-/// A node's identity: the log index of its join entry; the founding node is 1. Never reused (rule 11).
+/// A node's identity: the log index of its join entry; the founding node is [`FOUNDER`]. Never reused (rule 11).
 pub type NodeId = u64;
+
+/// The founding node: the only one that does not join. Its first entry has a higher index, so that no join gets this id.
+pub const FOUNDER: NodeId = 1;

@@ -9,6 +9,7 @@ use crate::name::SecretName;
 use crate::secret::{Deleted, Version};
 use crate::state::State;
 use crate::time::Millis;
+use crate::token::TokenId;
 
 /// A log position: term and node of the leader, and the index.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -64,8 +65,11 @@ pub enum Outcome {
         /// Whether it differs from the one before.
         changed: bool,
     },
-    /// A credential or join token was made.
+    /// A credential or join token was made. A repeated request gets the first one's id, and with it a node that has the
+    /// keys makes the first one's secret again; nothing secret is kept here (A11).
     Created {
+        /// Its public id.
+        id: TokenId,
         /// When it stops working.
         expires: Option<Millis>,
     },
@@ -78,6 +82,11 @@ pub enum Outcome {
     Done,
     /// Refused; nothing changed but the trail.
     Rejected(Rejection),
+    /// A seal slot was added.
+    SlotAdded {
+        /// Its name.
+        slot: String,
+    },
     /// The state as of this command, for lists and administrators' views. Never leaves the process.
     ///
     /// Must stay last: serde numbers the variants it reads without the skipped one, and those it writes with it.

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::ClientId;
+use crate::limits::NAME_OVERHEAD_BYTES;
+use crate::name::{ClientId, SecretName};
 use crate::time::Millis;
 
 /// A version's identity: 32 bytes drawn by the node that encrypted it; also the salt of its key.
@@ -78,7 +79,32 @@ pub struct About {
     pub kind: Option<String>,
 }
 
+impl About {
+    /// Bytes of text.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        [&self.description, &self.owner, &self.kind]
+            .into_iter()
+            .flatten()
+            .map(|text| text.len() as u64)
+            .sum()
+    }
+}
+
 impl Secret {
+    /// What remembering a name counts against the vault's quota, bytes: from its first write on, and also once everything
+    /// under it is destroyed.
+    #[must_use]
+    pub fn name_cost(name: &SecretName) -> u64 {
+        name.as_str().len() as u64 + NAME_OVERHEAD_BYTES
+    }
+
+    /// What this record counts against the vault's quota, bytes; its versions count by themselves.
+    #[must_use]
+    pub fn cost(&self, name: &SecretName) -> u64 {
+        Self::name_cost(name) + self.about.bytes()
+    }
+
     /// The number of the current version, if the secret can be read.
     #[must_use]
     pub fn current(&self) -> Option<u64> {

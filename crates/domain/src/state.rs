@@ -1,4 +1,5 @@
-//! The state: everything the log says, in memory, in persistent maps. A clone is a cheap, immutable view.
+//! The state: everything the log says, in memory, in persistent maps. A clone is a cheap view of it: what was noted for the
+//! disk image stays with the original.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,7 +64,7 @@ pub struct Core {
     pub content_seq: u64,
     /// First event that is still kept in segments.
     pub trail_first_seq: u64,
-    /// Bytes counted against the quota.
+    /// Bytes counted against the quota: the sum over all versions and all remembered names.
     pub vault_bytes: u64,
     /// The epoch new values must be under.
     pub epoch: u32,
@@ -244,10 +245,15 @@ impl State {
         self.live_secrets
     }
 
+    /// The only way a secret's record changes: what is counted of it changes with it. A record never goes again.
     pub(crate) fn put_secret(&mut self, name: SecretName, secret: Secret) {
-        let before = self.secrets.get(&name).is_some_and(|old| !old.is_absent());
+        let before = self.secrets.get(&name);
+        let was_live = before.is_some_and(|old| !old.is_absent());
+        let cost_before = before.map_or(0, |old| old.cost(&name));
         self.live_secrets += u64::from(!secret.is_absent());
-        self.live_secrets -= u64::from(before);
+        self.live_secrets -= u64::from(was_live);
+        let vault_bytes = &mut self.core.vault_bytes;
+        *vault_bytes = (*vault_bytes + secret.cost(&name)).saturating_sub(cost_before);
         self.secrets.put(&mut self.tracker, name, secret);
     }
 
@@ -259,7 +265,7 @@ impl State {
         expiry || (deletion && now >= self.core.hold_destruction_until)
     }
 
-    /// What changed since the last call.
+    /// What changed since the last call; a clone begins with nothing.
     pub fn take_dirty(&mut self) -> Vec<RecordKey> {
         self.tracker.take_dirty()
     }

@@ -16,10 +16,21 @@ use crate::hash::Accumulator;
 pub type RecordKey = (u8, Vec<u8>);
 
 /// Collects what changed since it was last asked.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Tracker {
     pub(crate) sum: Accumulator,
     dirty: Vec<RecordKey>,
+}
+
+impl Clone for Tracker {
+    /// The sum alone. A clone belongs to a view, which writes no image; with the list, each view made in an entry would
+    /// copy the keys of everything that changed before it.
+    fn clone(&self) -> Self {
+        Self {
+            sum: self.sum,
+            dirty: Vec::new(),
+        }
+    }
 }
 
 impl Tracker {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::name::ClientId;
 use crate::time::Millis;
 
-/// The public half of a bearer token `jv1.<id>.<secret>`.
+/// The public half of a bearer token `jv1.<id>.<secret>`; a join token has one too. Drawn for each, never used twice.
 pub type TokenId = [u8; 16];
 
 /// A bearer token.

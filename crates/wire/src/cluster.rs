@@ -123,7 +123,7 @@ impl Default for CreateJoinToken {
     }
 }
 
-/// Answer to `POST /cluster/join-token`: the only time that it is shown.
+/// Answer to `POST /cluster/join-token`, and to its repetition under the same `Idempotency-Key`: nothing else shows it.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CreatedJoinToken {
     /// What `jarvis-secrets cluster join --token` takes.

@@ -16,7 +16,7 @@ pub struct CreateToken {
     pub ttl_secs: Option<u64>,
 }
 
-/// Answer to `POST /tokens`: the only time that the token is shown.
+/// Answer to `POST /tokens`, and to its repetition under the same `Idempotency-Key`: nothing else shows the token.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CreatedToken {
     /// `jv1.<id>.<secret>`; the server keeps only a hash of it.

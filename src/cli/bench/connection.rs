@@ -21,7 +21,7 @@ use super::endpoint::{ByteStream, Endpoint};
 /// On one machine or in one data centre a connection that takes longer is as good as refused.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Only bodies of errors are kept, to count by their code; what is longer is read and dropped.
+/// Error codes, log ids and the status of a cluster are far shorter; the rest is read and dropped.
 const KEPT_BODY_BYTES: usize = 64 * 1024;
 
 /// Error codes are short words; whatever is longer is cut, so that reports stay readable.
@@ -69,7 +69,8 @@ impl From<hyper::Error> for ExchangeError {
 /// An answer that was received to its end.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    /// Empty after a success, which needs no explanation; cut at [`KEPT_BODY_BYTES`].
+    /// Empty after a success, which needs no explanation, unless it was asked for; cut at
+    /// [`KEPT_BODY_BYTES`].
     pub(super) body: Vec<u8>,
 }
 
@@ -143,7 +144,30 @@ impl Connection {
         request: Request<Full<Bytes>>,
         allowed: Duration,
     ) -> Result<Answer, ExchangeError> {
-        match tokio::time::timeout(allowed, self.exchange_without_deadline(request)).await {
+        self.exchange_keeping(Keep::Refusals, request, allowed)
+            .await
+    }
+
+    /// As [`Connection::exchange`], and the body of a success is kept too.
+    ///
+    /// # Errors
+    /// As [`Connection::exchange`].
+    pub(super) async fn exchange_in_full(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        allowed: Duration,
+    ) -> Result<Answer, ExchangeError> {
+        self.exchange_keeping(Keep::Everything, request, allowed)
+            .await
+    }
+
+    async fn exchange_keeping(
+        &mut self,
+        keep: Keep,
+        request: Request<Full<Bytes>>,
+        allowed: Duration,
+    ) -> Result<Answer, ExchangeError> {
+        match tokio::time::timeout(allowed, self.exchange_without_deadline(keep, request)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(ExchangeError::TimedOut),
         }
@@ -151,6 +175,7 @@ impl Connection {
 
     async fn exchange_without_deadline(
         &mut self,
+        keep: Keep,
         request: Request<Full<Bytes>>,
     ) -> Result<Answer, ExchangeError> {
         self.driver.run_until(self.sender.ready()).await??;
@@ -159,7 +184,7 @@ impl Connection {
             .run_until(self.sender.send_request(request))
             .await??;
         let status = response.status();
-        let keeps_body = !status.is_success();
+        let keeps_body = keep == Keep::Everything || !status.is_success();
         let mut incoming = response.into_body();
         let mut body = Vec::new();
         while let Some(frame) = self.driver.run_until(incoming.frame()).await? {
@@ -171,6 +196,13 @@ impl Connection {
         }
         Ok(Answer { status, body })
     }
+}
+
+/// Which bodies an exchange keeps: copying those that nobody reads would cost the load generator.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    Refusals,
+    Everything,
 }
 
 /// hyper's connection over any stream.
@@ -262,6 +294,7 @@ mod tests {
             &[
                 "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
                 "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+                "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
                 "HTTP/1.1 503 Busy\r\ncontent-length: 21\r\n\r\n{\"error\":\"no_leader\"}",
             ],
             false,
@@ -272,6 +305,8 @@ mod tests {
             assert_eq!(answer.label(), "200");
             assert!(answer.body.is_empty());
         }
+        let whole = connection.exchange_in_full(request(), PLENTY).await;
+        assert_eq!(whole.unwrap().body, b"ok");
         let refused = connection.exchange(request(), PLENTY).await.unwrap();
         assert_eq!(refused.label(), "503 no_leader");
         assert!(refused.may_pass_later());

@@ -12,7 +12,7 @@ use crate::cli::error::CliError;
 /// A handle of five nodes takes about 2 KiB.
 const MOST_BYTES: u64 = 1024 * 1024;
 
-/// What a process's command line must hold before we kill it: a number in a file may be old.
+/// What a process's command line must hold before we signal it: a number in a file may be old.
 const PROGRAM: &str = "jarvis-secretsd";
 
 /// The cluster as the handle describes it. No `Debug`: it holds the root token.
@@ -67,11 +67,26 @@ impl DevCluster {
 }
 
 impl DevNode {
-    /// Ends the node's process at once, as a power cut would (SIGKILL).
+    /// Ends the node's process at once (SIGKILL). Its peers and clients notice at once too: the
+    /// system closes its connections.
     ///
     /// # Errors
     /// `Other` when the process is gone, or is not a node.
     pub(super) fn kill(&self) -> Result<(), CliError> {
+        self.signal(Signal::KILL)
+    }
+
+    /// Stops the node's process in the middle of whatever it does (SIGSTOP). To others it is a
+    /// machine that lost its power: connections stay open, and nothing answers.
+    ///
+    /// # Errors
+    /// As [`DevNode::kill`].
+    pub(super) fn pause(self) -> Result<PausedNode, CliError> {
+        self.signal(Signal::STOP)?;
+        Ok(PausedNode { node: self })
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), CliError> {
         let not_a_node = || {
             let pid = self.pid;
             CliError::Other(format!(
@@ -83,9 +98,21 @@ impl DevNode {
             .filter(|pid| *pid > 1 && is_running_program(*pid))
             .and_then(Pid::from_raw)
             .ok_or_else(not_a_node)?;
-        kill_process(pid, Signal::KILL).map_err(|error| {
-            CliError::Other(format!("node {} can not be killed: {error}", self.id))
-        })
+        kill_process(pid, signal)
+            .map_err(|error| CliError::Other(format!("node {} takes no signal: {error}", self.id)))
+    }
+}
+
+/// A node whose process is stopped. It never speaks again: dropping this kills the process, so that
+/// none stays behind stopped, whatever ends the bench, and `dev` starts the node again.
+pub(super) struct PausedNode {
+    node: DevNode,
+}
+
+impl Drop for PausedNode {
+    fn drop(&mut self) {
+        // Whoever ended it before us did the same.
+        let _gone_already = self.node.kill();
     }
 }
 
@@ -135,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_no_node_is_never_killed() {
+    fn a_process_that_is_no_node_is_never_signalled() {
         let node = |pid| DevNode {
             id: 1,
             api: String::new(),
@@ -144,5 +171,6 @@ mod tests {
         assert!(node(0).kill().is_err());
         assert!(node(1).kill().is_err());
         assert!(node(-1).kill().is_err());
+        assert!(node(1).pause().is_err());
     }
 }

@@ -37,8 +37,8 @@ impl Endpoint {
     /// All addresses of the target.
     ///
     /// # Errors
-    /// `Usage` for no address, an address that is not `http(s)://host[:port]`, `https` without
-    /// `--cacert`, or unreadable certificate files.
+    /// `Usage` for no address, an address that is not `http(s)://host[:port]` (unix sockets are not
+    /// measured), `https` without `--cacert`, or unreadable certificate files.
     pub(super) fn all(target: &Target) -> Result<Vec<Arc<Self>>, CliError> {
         if target.urls.is_empty() {
             return Err(CliError::Usage("give at least one --url".to_owned()));
@@ -57,6 +57,11 @@ impl Endpoint {
     }
 
     fn parse(url: &str, connector: Option<&TlsConnector>) -> Result<Self, CliError> {
+        if url.starts_with("unix:") {
+            return Err(CliError::Usage(format!(
+                "{url:?} is a unix socket, and the bench measures TCP: give http(s)://host[:port]"
+            )));
+        }
         let malformed = || CliError::Usage(format!("{url:?} is not http(s)://host[:port]"));
         let uri: Uri = url.parse().map_err(|_| malformed())?;
         let authority = uri.authority().ok_or_else(malformed)?;
@@ -198,5 +203,9 @@ mod tests {
             Endpoint::parse("https://a", None).is_err(),
             "https without a CA was accepted"
         );
+        let Err(error) = Endpoint::parse("unix:///run/api.sock", None) else {
+            panic!("a unix socket was accepted");
+        };
+        assert!(error.to_string().contains("unix socket"));
     }
 }

@@ -1,12 +1,14 @@
 //! A client that retries across nodes: what C8 promises its next acknowledged write to.
 //!
-//! Every try is short. A try that failed says nothing about the write, so the next one goes to the
-//! next node with the same idempotency key, until one of them acknowledges.
+//! Every try is short, since a node that lost its power takes connections and never answers. A try
+//! that failed says nothing about the write, so the next one goes to the next node with the same
+//! idempotency key, until one of them acknowledges.
 
 use std::time::{Duration, Instant};
 
 use hyper::Method;
 use hyper::header::HeaderValue;
+use jarvis_wire::secrets::WrittenSecret;
 
 use super::clock;
 use super::connection::{Answer, Connection, ExchangeError};
@@ -19,13 +21,41 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// After each node was tried once; short beside an election, long beside a refused connection.
 const PAUSE_BETWEEN_ROUNDS: Duration = Duration::from_millis(5);
 
+/// A write that a node acknowledged.
+pub(super) struct Acknowledged {
+    /// How many tries it took.
+    pub(super) tries: u32,
+    /// Whose log entry it is.
+    pub(super) leader: Leader,
+}
+
+/// A leader in its term, as the log id of a write names them: `<term>-<node>-<index>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Leader {
+    pub(super) node: u64,
+    pub(super) term: u64,
+}
+
+impl Leader {
+    fn of_write(answer: &Answer) -> Option<Self> {
+        let written: WrittenSecret = serde_json::from_slice(&answer.body).ok()?;
+        Self::of_log_id(&written.log_id)
+    }
+
+    fn of_log_id(log_id: &str) -> Option<Self> {
+        let mut parts = log_id.split('-');
+        let term = parts.next()?.parse().ok()?;
+        let node = parts.next()?.parse().ok()?;
+        Some(Self { node, term })
+    }
+}
+
 /// One connection to each node, opened when needed.
 pub(super) struct RetryingClient {
     nodes: Vec<Node>,
     /// Where the next write is tried first.
     current: usize,
     try_timeout: Duration,
-    leader_probe: PreparedRequest,
     readiness_probe: PreparedRequest,
 }
 
@@ -49,7 +79,6 @@ impl RetryingClient {
                 .collect(),
             current: 0,
             try_timeout,
-            leader_probe: PreparedRequest::new(Method::GET, "/leader", Vec::new())?,
             readiness_probe: PreparedRequest::new(Method::GET, "/readyz", Vec::new())?,
         })
     }
@@ -64,7 +93,7 @@ impl RetryingClient {
         self.current = node % self.nodes.len();
     }
 
-    /// Repeats a write until a node acknowledges it; the number of tries it took.
+    /// Repeats a write of one secret until a node acknowledges it.
     ///
     /// # Errors
     /// `Other` when a node refuses for good, or when nobody acknowledged before the deadline.
@@ -73,7 +102,7 @@ impl RetryingClient {
         write: &PreparedRequest,
         idempotency_key: Option<&HeaderValue>,
         deadline: Instant,
-    ) -> Result<u32, CliError> {
+    ) -> Result<Acknowledged, CliError> {
         let mut tries: u32 = 0;
         loop {
             tries += 1;
@@ -81,7 +110,13 @@ impl RetryingClient {
                 .ask(self.current, write, idempotency_key, self.try_timeout)
                 .await;
             let failure = match outcome {
-                Ok(answer) if answer.status.is_success() => return Ok(tries),
+                Ok(answer) if answer.status.is_success() => {
+                    let leader = Leader::of_write(&answer).ok_or_else(|| {
+                        let url = self.nodes[self.current].lane.endpoint.url();
+                        CliError::Other(format!("{url} acknowledges a write without its log id"))
+                    })?;
+                    return Ok(Acknowledged { tries, leader });
+                }
                 Ok(answer) if answer.may_pass_later() => answer.label(),
                 Ok(answer) => {
                     let url = self.nodes[self.current].lane.endpoint.url();
@@ -101,20 +136,12 @@ impl RetryingClient {
         }
     }
 
-    /// The node that says it leads (C10).
-    pub(super) async fn leader(&mut self) -> Option<usize> {
-        for node in 0..self.nodes.len() {
-            if self.probe(node, Probe::Leader).await {
-                return Some(node);
-            }
-        }
-        None
-    }
-
     /// Whether every node says it is ready (C10).
     pub(super) async fn all_ready(&mut self) -> bool {
-        for node in 0..self.nodes.len() {
-            if !self.probe(node, Probe::Ready).await {
+        for node in &mut self.nodes {
+            let request = self.readiness_probe.with_headers(&node.lane.headers);
+            let outcome = node.ask(request, self.try_timeout).await;
+            if !outcome.is_ok_and(|answer| answer.status.is_success()) {
                 return false;
             }
         }
@@ -139,23 +166,6 @@ impl RetryingClient {
         }
         node.ask(request, allowed).await
     }
-
-    async fn probe(&mut self, node: usize, probe: Probe) -> bool {
-        let node = &mut self.nodes[node];
-        let request = match probe {
-            Probe::Leader => &self.leader_probe,
-            Probe::Ready => &self.readiness_probe,
-        };
-        let request = request.with_headers(&node.lane.headers);
-        let outcome = node.ask(request, self.try_timeout).await;
-        outcome.is_ok_and(|answer| answer.status.is_success())
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Probe {
-    Leader,
-    Ready,
 }
 
 impl Node {
@@ -170,8 +180,28 @@ impl Node {
                 .await
                 .map_err(|_| ExchangeError::TimedOut)??,
         };
-        let answer = connection.exchange(request, allowed).await?;
+        let answer = connection.exchange_in_full(request, allowed).await?;
         self.connection = Some(connection);
         Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c8_a_write_s_log_id_names_its_leader_and_term() {
+        let body = br#"{"name": "a", "kid": "k", "version": 1, "expires_at": "t",
+            "log_id": "12-7-345", "audit_seq": 9}"#;
+        let answer = Answer {
+            status: hyper::StatusCode::OK,
+            body: body.to_vec(),
+        };
+        let leader = Leader { node: 7, term: 12 };
+        assert_eq!(Leader::of_write(&answer), Some(leader));
+        for log_id in ["", "12", "x-7-345", "12-x-345"] {
+            assert_eq!(Leader::of_log_id(log_id), None, "{log_id:?}");
+        }
     }
 }

@@ -17,7 +17,6 @@ pub struct Call {
     query: Vec<(&'static str, String)>,
     body: Option<Zeroizing<Vec<u8>>>,
     idempotency_key: Option<String>,
-    remedy: Option<&'static str>,
 }
 
 impl Call {
@@ -59,7 +58,6 @@ impl Call {
             query: Vec::new(),
             body: None,
             idempotency_key: None,
-            remedy: None,
         }
     }
 
@@ -95,18 +93,6 @@ impl Call {
     pub fn repeating(mut self, idempotency_key: Option<String>) -> Self {
         self.idempotency_key = idempotency_key;
         self
-    }
-
-    /// Marks a write that makes a new credential each time, since its answer can not be kept and shown again. No key makes
-    /// its repetition safe: when it may have happened it is not tried again, and the remedy says what to do.
-    #[must_use]
-    pub fn making_anew(mut self, remedy: &'static str) -> Self {
-        self.remedy = Some(remedy);
-        self
-    }
-
-    pub(super) fn remedy(&self) -> Option<&'static str> {
-        self.remedy
     }
 
     pub(super) fn is_write(&self) -> bool {

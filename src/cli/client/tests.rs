@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixListener};
 
 use super::*;
 
@@ -20,19 +20,23 @@ impl Scripted {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let remembered = Arc::clone(&seen);
         tokio::spawn(async move {
-            for (status, body) in answers {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let request = read_request(&mut stream).await;
-                remembered.lock().unwrap().push(request);
-                if status == 0 {
-                    continue; // closes without an answer
-                }
-                let head = format!(
-                    "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                    body.len()
-                );
-                stream.write_all(head.as_bytes()).await.unwrap();
-                stream.write_all(body.as_bytes()).await.unwrap();
+            for scripted in answers {
+                let (stream, _) = listener.accept().await.unwrap();
+                serve_once(stream, scripted, &remembered).await;
+            }
+        });
+        Self { url, seen }
+    }
+
+    fn start_on_socket(path: &Path, answers: Vec<(u16, &'static str)>) -> Self {
+        let listener = UnixListener::bind(path).unwrap();
+        let url = format!("unix://{}", path.display());
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let remembered = Arc::clone(&seen);
+        tokio::spawn(async move {
+            for scripted in answers {
+                let (stream, _) = listener.accept().await.unwrap();
+                serve_once(stream, scripted, &remembered).await;
             }
         });
         Self { url, seen }
@@ -48,7 +52,26 @@ impl Scripted {
     }
 }
 
-async fn read_request(stream: &mut tokio::net::TcpStream) -> String {
+/// Status 0 closes without an answer.
+async fn serve_once(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    (status, body): (u16, &'static str),
+    seen: &Mutex<Vec<String>>,
+) {
+    let request = read_request(&mut stream).await;
+    seen.lock().unwrap().push(request);
+    if status == 0 {
+        return;
+    }
+    let head = format!(
+        "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body.as_bytes()).await.unwrap();
+}
+
+async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut bytes = Vec::new();
     loop {
         let mut buffer = [0; 4096];
@@ -104,6 +127,45 @@ async fn f8_a_dead_address_is_skipped_and_the_live_one_is_preferred_afterwards()
 }
 
 #[tokio::test]
+async fn a13_a_unix_socket_is_an_address_among_others_and_its_host_is_a_loopback_literal() {
+    let folder = tempfile::tempdir().unwrap();
+    let dead = closed_port().await;
+    let live = Scripted::start_on_socket(&folder.path().join("api.sock"), vec![(200, "{}")]);
+    client(&[&dead, &live.url])
+        .call(&Call::get(["secret", "a/b"]))
+        .await
+        .unwrap();
+    // I2: only then is a bare client header believed.
+    assert_eq!(live.header(0, "host").unwrap(), "127.0.0.1");
+    assert_eq!(live.header(0, "x-jarvis-client").unwrap(), "backend");
+    let request = live.seen.lock().unwrap()[0].clone();
+    assert!(
+        request.starts_with("GET /secret/a%2Fb HTTP/1.1\r\n"),
+        "{request}"
+    );
+}
+
+#[tokio::test]
+async fn a13_a_socket_that_can_not_be_opened_is_unavailable_and_says_what_to_look_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("none.sock");
+    let left_behind = folder.path().join("old.sock");
+    drop(UnixListener::bind(&left_behind).unwrap());
+    for (path, advice) in [
+        (missing, "allow_unix_socket"),
+        (left_behind, "nobody listens"),
+    ] {
+        let url = format!("unix://{}", path.display());
+        let Err(error) = client(&[&url]).call_at(0, &Call::get(["healthz"])).await else {
+            panic!("done")
+        };
+        assert_eq!(error.exit_code(), 6);
+        let text = error.to_string();
+        assert!(text.contains(&url) && text.contains(advice), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a11_every_attempt_of_a_write_carries_the_same_key() {
     let server = Scripted::start(vec![(503, NO_LEADER), (0, ""), (200, "{}")]).await;
     let call = Call::post(["secret"])
@@ -134,16 +196,15 @@ async fn a7_after_a_lost_answer_an_error_of_one_attempt_is_not_the_write_s_outco
 }
 
 #[tokio::test]
-async fn a11_a_credential_that_may_have_been_made_is_not_made_twice() {
+async fn a11_a_credential_is_asked_for_again_under_its_key_until_an_answer_shows_it() {
     let server = Scripted::start(vec![(503, NO_LEADER), (0, ""), (200, "{}")]).await;
-    let call = Call::post(["tokens"]).making_anew("list them");
-    let Err(error) = client(&[&server.url]).call(&call).await else {
-        panic!("done")
-    };
-    assert_eq!(error.exit_code(), 7);
-    assert!(error.to_string().contains("list them"), "{error}");
-    assert_eq!(server.header(0, "idempotency-key"), None);
-    assert_eq!(server.seen.lock().unwrap().len(), 2);
+    let call = Call::post(["tokens"]).repeating(Some("key-1".into()));
+    client(&[&server.url]).call(&call).await.unwrap();
+    assert_eq!(server.seen.lock().unwrap().len(), 3);
+    for attempt in 0..3 {
+        let key = server.header(attempt, "idempotency-key");
+        assert_eq!(key.as_deref(), Some("key-1"), "attempt {attempt}");
+    }
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! What an attempt means for the call: done, refused, or try elsewhere. Pure, apart from reading a transport's error.
 
 use std::error::Error;
+use std::io;
 
 use jarvis_wire::ErrorCode;
 use zeroize::Zeroizing;
 
 use super::call::Answer;
+use super::endpoint::Way;
 use crate::cli::error::ServerError;
 
 /// Most characters of a foreign error page that stand in a message: a list of readiness checks fits.
@@ -33,12 +35,15 @@ pub(super) enum Failure {
 
 impl Failure {
     /// A request that did not get its answer.
-    pub(super) fn of_transport(error: &reqwest::Error) -> Self {
-        if error.is_connect() || error.is_builder() {
-            Self::Unreachable(deepest_cause(error))
-        } else {
-            Self::broken(error)
+    pub(super) fn of_transport(error: &reqwest::Error, way: &Way) -> Self {
+        if !error.is_connect() && !error.is_builder() {
+            return Self::broken(error);
         }
+        let trouble = match (way, innermost(error).downcast_ref::<io::Error>()) {
+            (Way::Socket(_), Some(cause)) => trouble_with_socket(cause.kind()),
+            _ => None,
+        };
+        Self::Unreachable(trouble.map_or_else(|| deepest_cause(error), str::to_owned))
     }
 
     /// An answer that did not arrive whole.
@@ -131,11 +136,31 @@ pub(super) fn is_about_the_key(error: &ServerError) -> bool {
 
 /// The innermost reason of a transport's error: "Connection refused", "invalid peer certificate", ….
 pub(super) fn deepest_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
+    innermost(error).to_string()
+}
+
+fn innermost(error: &reqwest::Error) -> &(dyn Error + 'static) {
+    let mut cause: &(dyn Error + 'static) = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
-    cause.to_string()
+    cause
+}
+
+/// What the system's own words leave open about a unix socket (A13).
+fn trouble_with_socket(kind: io::ErrorKind) -> Option<&'static str> {
+    match kind {
+        io::ErrorKind::NotFound => Some(
+            "there is no such socket: the node is down, or [server] allow_unix_socket names another path",
+        ),
+        io::ErrorKind::PermissionDenied => Some(
+            "this user may not open the socket: it is for the node's own user, so run as that one or as root",
+        ),
+        io::ErrorKind::ConnectionRefused => {
+            Some("nobody listens on this socket: the node is down, or still starting")
+        }
+        _ => None,
+    }
 }
 
 fn is_passing(code: ErrorCode) -> bool {
@@ -259,6 +284,21 @@ mod tests {
         };
         assert_eq!(error.actual_version, Some(9));
         assert_eq!(error.request_id.as_deref(), Some("r"));
+    }
+
+    #[test]
+    fn a13_a_socket_that_can_not_be_opened_is_explained() {
+        for (kind, advice) in [
+            (io::ErrorKind::NotFound, "allow_unix_socket"),
+            (
+                io::ErrorKind::PermissionDenied,
+                "run as that one or as root",
+            ),
+            (io::ErrorKind::ConnectionRefused, "the node is down"),
+        ] {
+            assert!(trouble_with_socket(kind).unwrap().contains(advice));
+        }
+        assert_eq!(trouble_with_socket(io::ErrorKind::TimedOut), None);
     }
 
     #[test]

@@ -98,7 +98,8 @@ pub enum KeyFileError {
     /// Not 32 bytes long.
     #[error(
         "the key file {} has {length} bytes instead of {KEY_FILE_BYTES}; bring it back from a \
-         backup, or, if this node never served, remove it with: rm {}",
+         backup, or, if this node never served, put it aside with: mv {} {}.old",
+        shell_word(.path),
         shell_word(.path),
         shell_word(.path)
     )]

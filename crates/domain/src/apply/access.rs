@@ -6,6 +6,8 @@ use crate::name::SecretName;
 use crate::outcome::{Outcome, Rejection, Reply};
 use crate::policy::{Decision, DenyReason, Verb};
 
+/// What a list asks for, in the words of its refusal: "client x not allowed to access the list of secrets" (A7).
+const LIST: &str = "the list of secrets";
 /// Longest reason of a node's own refusal, bytes.
 const MAX_REASON_BYTES: usize = 64;
 
@@ -92,7 +94,7 @@ fn versions(txn: &mut Txn<'_>, caller: &Caller, name: &SecretName) -> Outcome {
 /// Lists are open to every client the policy names; which names it sees is decided name by name in the view (A4).
 fn list(txn: &mut Txn<'_>, caller: &Caller) -> Outcome {
     const EVENT: &str = "secret.list";
-    if let Err(rejection) = authenticate(txn, caller, EVENT, "") {
+    if let Err(rejection) = authenticate(txn, caller, EVENT, None) {
         return Outcome::Rejected(rejection);
     }
     let known = txn
@@ -100,14 +102,15 @@ fn list(txn: &mut Txn<'_>, caller: &Caller) -> Outcome {
         .policy_record()
         .is_some_and(|record| record.policy.clients.contains_key(caller.client.as_str()));
     if !known {
-        return Outcome::Rejected(deny(txn, caller, EVENT, "", &DenyReason::UnknownClient));
+        let asked = (None, LIST);
+        return Outcome::Rejected(deny(txn, caller, EVENT, asked, &DenyReason::UnknownClient));
     }
     txn.caller_line(EVENT, "allow", caller).end();
     view(txn)
 }
 
 fn admin(txn: &mut Txn<'_>, caller: &Caller, event: &str) -> Outcome {
-    if let Err(rejection) = permit_admin(txn, caller, event, "") {
+    if let Err(rejection) = permit_admin(txn, caller, event) {
         return Outcome::Rejected(rejection);
     }
     txn.caller_line(event, "allow", caller).end();
@@ -126,6 +129,8 @@ fn refused(txn: &mut Txn<'_>, caller: &Caller, reason: &str) -> Outcome {
     })
 }
 
+/// A handle on the state as of this command: cheap, since a clone shares the records and leaves out what was noted for the
+/// image.
 fn view(txn: &Txn<'_>) -> Outcome {
     Outcome::View(Box::new(txn.state.clone()))
 }
@@ -138,25 +143,27 @@ pub(super) fn permit(
     verb: Verb,
     name: &SecretName,
 ) -> Result<(), Rejection> {
-    authenticate(txn, caller, event, name.as_str())?;
+    authenticate(txn, caller, event, Some(name))?;
     let decision = match txn.state.policy_record() {
         Some(record) => record.policy.decide(&caller.client, verb, name.as_str()),
         None => Decision::Deny(DenyReason::UnknownClient),
     };
     match decision {
         Decision::Allow { .. } => Ok(()),
-        Decision::Deny(reason) => Err(deny(txn, caller, event, name.as_str(), &reason)),
+        Decision::Deny(reason) => {
+            let asked = (Some(name), name.as_str());
+            Err(deny(txn, caller, event, asked, &reason))
+        }
     }
 }
 
-/// Credential and policy for the cluster itself; a refusal leaves its event.
+/// Credential and policy for the cluster itself; a refusal leaves its event, and says what was asked for in its word.
 pub(super) fn permit_admin(
     txn: &mut Txn<'_>,
     caller: &Caller,
     event: &str,
-    target: &str,
 ) -> Result<(), Rejection> {
-    authenticate(txn, caller, event, target)?;
+    authenticate(txn, caller, event, None)?;
     if caller.credential == crate::token::Credential::System {
         return Ok(());
     }
@@ -166,10 +173,7 @@ pub(super) fn permit_admin(
     };
     match decision {
         Decision::Allow { .. } => Ok(()),
-        Decision::Deny(reason) => {
-            let target = if target.is_empty() { event } else { target };
-            Err(deny(txn, caller, event, target, &reason))
-        }
+        Decision::Deny(reason) => Err(deny(txn, caller, event, (None, event), &reason)),
     }
 }
 
@@ -177,23 +181,24 @@ fn authenticate(
     txn: &mut Txn<'_>,
     caller: &Caller,
     event: &str,
-    target: &str,
+    name: Option<&SecretName>,
 ) -> Result<(), Rejection> {
     if txn.credential_holds(&caller.client, &caller.credential) {
         return Ok(());
     }
     txn.caller_line(event, "deny", caller)
-        .text("name", target)
+        .maybe("name", name.map(SecretName::as_str))
         .text("reason", "credential")
         .end();
     Err(Rejection::Unauthenticated)
 }
 
+/// The event names the secret, where there is one; the answer says what was asked for in any case.
 fn deny(
     txn: &mut Txn<'_>,
     caller: &Caller,
     event: &str,
-    target: &str,
+    (name, target): (Option<&SecretName>, &str),
     reason: &DenyReason,
 ) -> Rejection {
     let rule = match reason {
@@ -201,7 +206,7 @@ fn deny(
         DenyReason::UnknownClient | DenyReason::NoRule => None,
     };
     txn.caller_line(event, "deny", caller)
-        .text("name", target)
+        .maybe("name", name.map(SecretName::as_str))
         .text("reason", reason.as_str())
         .maybe("rule", rule)
         .end();

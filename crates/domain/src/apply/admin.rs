@@ -13,13 +13,13 @@ use crate::time::Millis;
 use crate::token::{Token, TokenId};
 
 /// Longest policy text kept, bytes.
-const MAX_POLICY_SOURCE_BYTES: usize = 1024 * 1024;
+pub(super) const MAX_POLICY_SOURCE_BYTES: usize = 1024 * 1024;
 /// Most nodes one join token admits.
 const MAX_JOIN_USES: u32 = 100;
 /// Slots of nodes are named after them.
 pub(super) const NODE_SLOT_PREFIX: &str = "node-";
-/// Longest serial number or slot name in bytes.
-const MAX_ID_BYTES: usize = 128;
+/// Longest serial number, slot name or kind of slot, bytes.
+pub(super) const MAX_ID_BYTES: usize = 128;
 
 pub(super) fn change(
     txn: &mut Txn<'_>,
@@ -42,9 +42,12 @@ pub(super) fn change(
         Change::RevokeCertificate { serial, not_after } => {
             revoke_certificate(txn, caller, serial, *not_after)
         }
-        Change::CreateJoinToken { hash, uses, ttl_ms } => {
-            create_join_token(txn, caller, *hash, *uses, *ttl_ms)
-        }
+        Change::CreateJoinToken {
+            id,
+            hash,
+            uses,
+            ttl_ms,
+        } => create_join_token(txn, caller, (*id, *hash), *uses, *ttl_ms),
         Change::AddSlot { slot, kind, blob } => add_slot(txn, caller, slot, kind, blob),
         Change::RemoveSlot { slot } => remove_slot(txn, caller, slot),
         Change::AddEpoch { number, wrapped } => add_epoch(txn, caller, *number, wrapped),
@@ -136,7 +139,7 @@ fn create_token(
         .text("token", &hex::encode(id))
         .text("for", client.as_str())
         .end();
-    Ok(Outcome::Created { expires })
+    Ok(Outcome::Created { id, expires })
 }
 
 fn revoke_token(txn: &mut Txn<'_>, caller: &Caller, id: &TokenId) -> Result<Outcome, Rejection> {
@@ -197,7 +200,7 @@ fn revoke_certificate(
 fn create_join_token(
     txn: &mut Txn<'_>,
     caller: &Caller,
-    hash: [u8; 32],
+    (id, hash): (TokenId, [u8; 32]),
     uses: u32,
     ttl_ms: Millis,
 ) -> Result<Outcome, Rejection> {
@@ -226,6 +229,7 @@ fn create_join_token(
         .number("uses", u64::from(uses))
         .end();
     Ok(Outcome::Created {
+        id,
         expires: Some(expires),
     })
 }
@@ -268,7 +272,9 @@ fn add_slot(
         .text("slot", slot)
         .text("kind", kind)
         .end();
-    Ok(Outcome::Done)
+    Ok(Outcome::SlotAdded {
+        slot: slot.to_owned(),
+    })
 }
 
 fn remove_slot(txn: &mut Txn<'_>, caller: &Caller, slot: &str) -> Result<Outcome, Rejection> {

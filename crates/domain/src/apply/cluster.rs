@@ -1,24 +1,38 @@
 //! What nodes propose on their own account: the beginning, joining, signatures, imports, the passing of time.
 
-use crate::apply::Txn;
+use crate::apply::mutate::rejection_word;
+use crate::apply::{Txn, begin, bounded, clip, members};
 use crate::audit::Head;
-use crate::command::{ClusterCommand, Init, JournalEvent};
-use crate::limits::{MAX_CIPHERTEXT_BYTES, MAX_TEXT_BYTES, MAX_VERSIONS_LIMIT};
-use crate::member::{Epoch, MAX_BLOB_BYTES, MAX_MEMBERS, Member, SealSlot};
+use crate::command::{ClusterCommand, JournalEvent};
+use crate::member::{MAX_NODE_NAME_BYTES, Member};
 use crate::name::ClientId;
 use crate::outcome::{Outcome, Rejection, Reply};
-use crate::state::PolicyRecord;
 use crate::{FEATURE_LEVEL, NodeId};
 
 /// Journals remembered per node: one per start of its process; older ones were imported long ago.
 const JOURNALS_PER_NODE: usize = 8;
 
+/// A refusal of such a command.
+pub(super) struct Refusal {
+    /// What is answered.
+    pub(super) rejection: Rejection,
+    /// The word that stands in the trail; it may say more than the answer does.
+    pub(super) reason: &'static str,
+}
+
+impl From<Rejection> for Refusal {
+    fn from(rejection: Rejection) -> Self {
+        let reason = rejection_word(&rejection);
+        Self { rejection, reason }
+    }
+}
+
 pub(super) fn decide(txn: &mut Txn<'_>, command: &ClusterCommand) -> Reply {
     let outcome = match command {
-        ClusterCommand::Init(init) => begin(txn, init),
-        ClusterCommand::Join { token_hash, member } => join(txn, token_hash, member),
-        ClusterCommand::UpdateMember { member } => update_member(txn, member),
-        ClusterCommand::AddNodeSlot { blob } => add_node_slot(txn, blob),
+        ClusterCommand::Init(init) => begin::begin(txn, init),
+        ClusterCommand::Join { token_hash, member } => members::join(txn, token_hash, member),
+        ClusterCommand::UpdateMember { member } => members::update_member(txn, member),
+        ClusterCommand::AddNodeSlot { blob } => members::add_node_slot(txn, blob),
         ClusterCommand::Checkpoint {
             index,
             seq,
@@ -35,171 +49,58 @@ pub(super) fn decide(txn: &mut Txn<'_>, command: &ClusterCommand) -> Reply {
         ClusterCommand::RaiseLevel { level } => raise_level(txn, *level),
         ClusterCommand::Tick => Ok(Outcome::Done),
     };
-    txn.reply(outcome.unwrap_or_else(Outcome::Rejected))
+    let outcome = outcome.unwrap_or_else(|refusal| {
+        tell(txn, command, refusal.reason);
+        Outcome::Rejected(refusal.rejection)
+    });
+    txn.reply(outcome)
 }
 
-fn begin(txn: &mut Txn<'_>, init: &Init) -> Result<Outcome, Rejection> {
-    if txn.state.core.cluster.is_some() {
-        return Err(invalid("the cluster has begun"));
-    }
-    init.policy
-        .validate()
-        .map_err(|error| invalid(&error.to_string()))?;
-    check_member(&init.member)?;
-    let limits = &init.limits;
-    let too_long = limits.max_ciphertext_bytes > MAX_CIPHERTEXT_BYTES as u64;
-    if too_long || limits.max_versions == 0 || limits.max_versions > MAX_VERSIONS_LIMIT {
-        return Err(invalid("the vault's limits are out of bounds"));
-    }
-    if init.slot.blob.len() > MAX_BLOB_BYTES || init.epoch.len() > MAX_BLOB_BYTES {
-        return Err(invalid("a wrapped key is too long"));
-    }
-    let (node, now) = (txn.origin, txn.now);
-    let state = &mut *txn.state;
-    state.core.cluster = Some(init.cluster.clone());
-    state.core.limits = init.limits.clone();
-    state.core.epoch = 1;
-    let epoch = Epoch {
-        wrapped: init.epoch.clone(),
-        created: now,
-        versions: 0,
-    };
-    state.epochs.put(&mut state.tracker, 1, epoch);
-    let policy = PolicyRecord {
-        version: 1,
-        policy: init.policy.clone(),
-        source: init.policy_source.clone(),
-    };
-    state.policy.put(&mut state.tracker, 0, policy);
-    state.members.put(
-        &mut state.tracker,
-        node,
-        Member {
-            joined: now,
-            ..init.member.clone()
-        },
-    );
-    let slot = SealSlot {
-        created: now,
-        node: Some(node),
-        ..init.slot.clone()
-    };
-    state.slots.put(&mut state.tracker, slot_name(node), slot);
-    let audit_key = hex::encode(init.member.audit_key);
-    let cluster = hex::encode(init.cluster.cluster_id);
-    txn.line("cluster.init", "ok")
-        .text("cluster", &cluster)
-        .number("recovery_epoch", init.cluster.recovery_epoch)
-        .number("node", node)
-        .text("audit_key", &audit_key)
-        .end();
-    Ok(Outcome::Joined { node })
-}
-
-fn join(txn: &mut Txn<'_>, token_hash: &[u8; 32], member: &Member) -> Result<Outcome, Rejection> {
-    check_member(member)?;
-    let mut token = match txn.state.join_tokens.get(token_hash) {
-        Some(token) if token.expires > txn.now => (**token).clone(),
-        _ => return refuse_join(txn, "join_token"),
-    };
-    if member.level < txn.state.core.level {
-        return refuse_join(txn, "feature_level");
-    }
-    if let Some((_, node)) = token
-        .consumed
-        .iter()
-        .find(|(key, _)| *key == member.peer_key)
-    {
-        if txn.state.core.removed.contains(node) {
-            return refuse_join(txn, "removed");
-        }
-        return Ok(Outcome::Joined { node: *node });
-    }
-    if token.uses == 0 {
-        return refuse_join(txn, "join_token_used_up");
-    }
-    if txn.batch_len != 1 || txn.state.members.len() >= MAX_MEMBERS {
-        return refuse_join(txn, "too_many_members");
-    }
-    let node: NodeId = txn.log.index;
-    token.uses -= 1;
-    token.consumed.push((member.peer_key, node));
-    let now = txn.now;
-    let state = &mut *txn.state;
-    state
-        .join_tokens
-        .put(&mut state.tracker, *token_hash, token);
-    state.members.put(
-        &mut state.tracker,
-        node,
-        Member {
-            joined: now,
-            ..member.clone()
-        },
-    );
-    txn.line("node.join", "ok")
-        .number("node", node)
-        .text("name", &member.name)
-        .text("audit_key", &hex::encode(member.audit_key))
-        .end();
-    Ok(Outcome::Joined { node })
-}
-
-fn refuse_join(txn: &mut Txn<'_>, reason: &str) -> Result<Outcome, Rejection> {
-    txn.line("node.join", "refused")
-        .text("reason", reason)
-        .end();
-    Err(Rejection::Unauthenticated)
-}
-
-fn update_member(txn: &mut Txn<'_>, member: &Member) -> Result<Outcome, Rejection> {
-    check_member(member)?;
+/// The one event of a refused command (C3).
+///
+/// What an operator or a node asked for and did not get is told: a beginning, a membership, a seal slot, a level. (An honest
+/// node's own description is never refused, though it would be repeated every second: configurations are read by stricter
+/// rules.) So is an aggregate, which stands for denials itself: they must not vanish without a word.
+///
+/// A refused signature and a refused cut of the trail leave none. Nobody asked for them, nobody is denied anything, and
+/// they are repeated by themselves: by a node that is out of step, by a leader that did not see its predecessor's cut.
+/// Their events would fill a quiet trail with its own housekeeping. An auditor misses nothing: a signature that is not there
+/// shows in verification, and a cut that was made has its own event.
+fn tell(txn: &mut Txn<'_>, command: &ClusterCommand, reason: &str) {
     let node = txn.origin;
-    let old = txn
-        .state
-        .members
-        .get(&node)
-        .cloned()
-        .ok_or(Rejection::NotFound)?;
-    let new = Member {
-        joined: old.joined,
-        peer_key: old.peer_key,
-        ..member.clone()
+    let refused = "refused";
+    let line = match command {
+        ClusterCommand::Init(init) => txn
+            .line("cluster.init", refused)
+            .text("cluster", &hex::encode(init.cluster.cluster_id))
+            .number("node", node),
+        // The newcomer has no id; "via" is the member that it asked.
+        ClusterCommand::Join { member, .. } => txn
+            .line("node.join", refused)
+            .text("name", clip(&member.name, MAX_NODE_NAME_BYTES))
+            .text("peer_key", &hex::encode(member.peer_key))
+            .number("via", node),
+        ClusterCommand::UpdateMember { .. } => {
+            txn.line("node.update", refused).number("node", node)
+        }
+        ClusterCommand::AddNodeSlot { .. } => {
+            txn.line("seal.slot.add", refused).number("node", node)
+        }
+        ClusterCommand::RaiseLevel { level } => txn
+            .line("level.raise", refused)
+            .number("level", u64::from(*level))
+            .number("node", node),
+        ClusterCommand::Aggregate { client, count, .. } => txn
+            .line("requests.refused", refused)
+            .maybe("client", client.as_ref().map(ClientId::as_str))
+            .number("count", *count)
+            .number("node", node),
+        ClusterCommand::Checkpoint { .. }
+        | ClusterCommand::RetireTrail { .. }
+        | ClusterCommand::ImportJournal { .. }
+        | ClusterCommand::Tick => return,
     };
-    if new == *old {
-        return Ok(Outcome::Done);
-    }
-    txn.state.members.put(&mut txn.state.tracker, node, new);
-    txn.line("node.update", "ok")
-        .number("node", node)
-        .text("name", &member.name)
-        .text("audit_key", &hex::encode(member.audit_key))
-        .end();
-    Ok(Outcome::Done)
-}
-
-fn add_node_slot(txn: &mut Txn<'_>, blob: &[u8]) -> Result<Outcome, Rejection> {
-    if blob.len() > MAX_BLOB_BYTES {
-        return Err(invalid("a wrapped key is too long"));
-    }
-    let (node, created) = (txn.origin, txn.now);
-    if !txn.state.members.contains(&node) {
-        return Err(Rejection::NotFound);
-    }
-    let slot = SealSlot {
-        kind: "key_file".to_owned(),
-        node: Some(node),
-        blob: blob.to_vec(),
-        created,
-    };
-    txn.state
-        .slots
-        .put(&mut txn.state.tracker, slot_name(node), slot);
-    txn.line("seal.slot.add", "ok")
-        .number("node", node)
-        .text("slot", &slot_name(node))
-        .end();
-    Ok(Outcome::Done)
+    line.text("reason", reason).end();
 }
 
 fn checkpoint(
@@ -207,7 +108,7 @@ fn checkpoint(
     (index, seq): (u64, u64),
     head: &Head,
     signature: &[u8],
-) -> Result<Outcome, Rejection> {
+) -> Result<Outcome, Refusal> {
     // Whether the signature is right is for verification to say (no keys in apply); here only sizes are checked.
     if signature.len() != 64 || seq > txn.state.core.trail.seq {
         return Err(invalid("not a checkpoint of this trail"));
@@ -223,7 +124,7 @@ fn checkpoint(
     Ok(Outcome::Done)
 }
 
-fn retire_trail(txn: &mut Txn<'_>, upto_seq: u64) -> Result<Outcome, Rejection> {
+fn retire_trail(txn: &mut Txn<'_>, upto_seq: u64) -> Result<Outcome, Refusal> {
     let due: Vec<_> = txn
         .state
         .segments
@@ -270,7 +171,7 @@ fn retire_trail(txn: &mut Txn<'_>, upto_seq: u64) -> Result<Outcome, Rejection> 
     Ok(Outcome::Done)
 }
 
-fn import(txn: &mut Txn<'_>, journal: u64, events: &[JournalEvent]) -> Result<Outcome, Rejection> {
+fn import(txn: &mut Txn<'_>, journal: u64, events: &[JournalEvent]) -> Result<Outcome, Refusal> {
     let node = txn.origin;
     let floor = txn
         .state
@@ -295,7 +196,7 @@ fn import(txn: &mut Txn<'_>, journal: u64, events: &[JournalEvent]) -> Result<Ou
         };
         txn.line("secret.read.stale", outcome)
             .text("client", event.client.as_str())
-            .text("request_id", &event.request_id)
+            .text("request_id", bounded(&event.request_id))
             .number("node", node)
             .text("name", event.name.as_str())
             .number("version", event.version.unwrap_or(0))
@@ -305,7 +206,6 @@ fn import(txn: &mut Txn<'_>, journal: u64, events: &[JournalEvent]) -> Result<Ou
             .number("journal", journal)
             .number("journal_seq", event.seq)
             .end();
-        super::note_new_segments(txn);
     }
     forget_old_journals(txn);
     Ok(Outcome::Done)
@@ -329,7 +229,7 @@ fn aggregate(
     kind: &str,
     client: Option<&ClientId>,
     count: u64,
-) -> Result<Outcome, Rejection> {
+) -> Result<Outcome, Refusal> {
     if kind.len() > 64 {
         return Err(invalid("aggregate kind too long"));
     }
@@ -343,7 +243,7 @@ fn aggregate(
     Ok(Outcome::Done)
 }
 
-fn raise_level(txn: &mut Txn<'_>, level: u32) -> Result<Outcome, Rejection> {
+fn raise_level(txn: &mut Txn<'_>, level: u32) -> Result<Outcome, Refusal> {
     if level != txn.state.core.level + 1 || level > FEATURE_LEVEL {
         return Err(invalid(
             "levels rise one at a time, to one this release knows",
@@ -364,22 +264,7 @@ fn raise_level(txn: &mut Txn<'_>, level: u32) -> Result<Outcome, Rejection> {
     Ok(Outcome::Done)
 }
 
-fn check_member(member: &Member) -> Result<(), Rejection> {
-    let texts = [&member.name, &member.peer_address, &member.api_address];
-    if texts.into_iter().any(|text| text.len() > MAX_TEXT_BYTES) {
-        return Err(invalid(
-            "a member's name and addresses have at most 1,024 bytes",
-        ));
-    }
-    Ok(())
-}
-
-fn slot_name(node: NodeId) -> String {
-    format!("{}{node}", super::admin::NODE_SLOT_PREFIX)
-}
-
-fn invalid(reason: &str) -> Rejection {
-    Rejection::Invalid {
-        reason: reason.to_owned(),
-    }
+pub(super) fn invalid(reason: &str) -> Refusal {
+    let reason = reason.to_owned();
+    Rejection::Invalid { reason }.into()
 }

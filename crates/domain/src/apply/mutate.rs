@@ -114,7 +114,7 @@ fn permit_change(txn: &mut Txn<'_>, caller: &Caller, change: &Change) -> Result<
                 permit(txn, caller, event, Verb::Write, &write.name)?;
             }
             if writes.is_empty() {
-                permit_admin(txn, caller, event, "")
+                permit_admin(txn, caller, event)
             } else {
                 Ok(())
             }
@@ -122,7 +122,7 @@ fn permit_change(txn: &mut Txn<'_>, caller: &Caller, change: &Change) -> Result<
         Change::Delete { name, .. } | Change::Undelete { name } | Change::Destroy { name, .. } => {
             permit(txn, caller, event, Verb::Delete, name)
         }
-        _ => permit_admin(txn, caller, event, ""),
+        _ => permit_admin(txn, caller, event),
     }
 }
 
@@ -229,7 +229,8 @@ fn refuse(txn: &mut Txn<'_>, mutation: &Mutation, reason: &str) {
         .end();
 }
 
-fn rejection_word(rejection: &Rejection) -> &'static str {
+/// The word of a refusal in the trail.
+pub(super) fn rejection_word(rejection: &Rejection) -> &'static str {
     match rejection {
         Rejection::Unauthenticated => "credential",
         Rejection::NotAuthorized { .. } => "policy",

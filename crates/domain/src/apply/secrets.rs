@@ -80,10 +80,19 @@ fn check_cas(txn: &Txn<'_>, name: &SecretName, cas: Option<u64>) -> Result<(), R
     }
 }
 
+/// Counts what comes and not what goes with it (the oldest version, the text that is replaced): never over the limit.
 fn check_quota(txn: &Txn<'_>, writes: &[Write]) -> Result<(), Rejection> {
     let added: u64 = writes
         .iter()
-        .map(|write| cost(&write.name, &write.value))
+        .map(|write| {
+            let is_new = !txn.state.secrets.contains(&write.name);
+            let name = if is_new {
+                Secret::name_cost(&write.name)
+            } else {
+                0
+            };
+            cost(&write.name, &write.value) + name + write.about.bytes()
+        })
         .sum();
     let limit = txn.state.core.limits.max_vault_bytes;
     let new_names = writes

@@ -127,6 +127,7 @@ fn target() -> impl Strategy<Value = Target> {
         AdminView::Trail,
         AdminView::Seal,
         AdminView::Debug,
+        AdminView::IssueCertificate,
     ]);
     prop_oneof![
         4 => (secret_name(), prop::option::of(small_or_any()))
@@ -159,7 +160,9 @@ fn change() -> impl Strategy<Value = Change> {
             not_after: START.saturating_add(by),
         }),
         2 => (0_u8..4, 0_u32..4, millis())
-            .prop_map(|(tag, uses, ttl_ms)| Change::CreateJoinToken { hash: [tag; 32], uses, ttl_ms }),
+            .prop_map(|(tag, uses, ttl_ms)| {
+                Change::CreateJoinToken { id: [tag; 16], hash: [tag; 32], uses, ttl_ms }
+            }),
         1 => (slot_name(), text(), blob())
             .prop_map(|(slot, kind, blob)| Change::AddSlot { slot, kind, blob }),
         1 => slot_name().prop_map(|slot| Change::RemoveSlot { slot }),

@@ -114,10 +114,14 @@ fn outcomes() -> Vec<Outcome> {
             changed: true,
         },
         Outcome::Created {
+            id: [5; 16],
             expires: Some(START),
         },
         Outcome::Joined { node: 7 },
         Outcome::Done,
+        Outcome::SlotAdded {
+            slot: "passphrase-1".to_owned(),
+        },
     ];
     outcomes.extend(rejections.into_iter().map(Outcome::Rejected));
     outcomes

@@ -9,18 +9,18 @@ mod log;
 use std::collections::BTreeSet;
 
 use jarvis_domain::codec::{decode, encode};
-use jarvis_domain::command::{Batch, Change, ClusterCommand, Command, Target};
+use jarvis_domain::command::{AdminView, Batch, Change, ClusterCommand, Command, Target};
 use sha2::{Digest, Sha256};
 
 use self::log::log;
 use crate::world::{World, reload, words};
 
 /// SHA-256 over the encoded batches, each behind its length as eight big-endian bytes.
-const ENCODED_SHA256: &str = "eecd8029fbef6d6a4ac3820a1596a46f2eea5f9e274f610ab057a2c9a950f440";
+const ENCODED_SHA256: &str = "19d53fa637b4dc0be986f2ce45d792a49c168f460d46a3cd72671d04670fa8e2";
 /// The state's hash after the last entry.
-const STATE_HASH: &str = "1ee2da2a26c4168f1c477938ac30f0ec6b4f7164235e2bc7e715789710392e95";
+const STATE_HASH: &str = "fd5dc9bca670fee8f1532c6a6c814da9bd9f3410a38ef6cdfa922617ae069f56";
 /// The trail's head after the last entry.
-const AUDIT_HEAD: &str = "742d4258a6aba9eae50499393924602a3c0dc1719501b9fe98560006fd0b45a2";
+const AUDIT_HEAD: &str = "2878cdb81e6684d56577f78eed0fd579f19dda4a44e5329d602fddacc41ca702";
 
 #[test]
 fn the_golden_log_of_level_1_leads_to_the_golden_state() {
@@ -69,6 +69,25 @@ fn the_golden_log_holds_every_command() {
         found.extend(entry.batch.commands.iter().map(variant));
     }
     assert_eq!(found.len(), VARIANTS, "{found:?}");
+}
+
+/// A view is a number in the log and a word in the trail.
+#[test]
+fn the_views_of_level_1_keep_their_numbers_and_words() {
+    let views = [
+        (AdminView::Policy, 0, "policy.read"),
+        (AdminView::Tokens, 1, "token.list"),
+        (AdminView::Cluster, 2, "cluster.status"),
+        (AdminView::Trail, 3, "audit.read"),
+        (AdminView::Seal, 4, "seal.read"),
+        (AdminView::Debug, 5, "debug.read"),
+        (AdminView::IssueCertificate, 6, "certificate.issue"),
+    ];
+    for (view, number, event) in views {
+        // The format's version comes first.
+        assert_eq!(encode(&view), [1_u8, number], "{view:?}");
+        assert_eq!(view.event(), event);
+    }
 }
 
 /// How many different words [`variant`] knows.

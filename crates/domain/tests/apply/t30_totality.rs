@@ -1,11 +1,12 @@
 //! Any decodable command yields a state and an answer, and bytes that are no command yield an error (rule 2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jarvis_domain::apply::{EntryContext, apply};
 use jarvis_domain::audit::ClosedSegment;
 use jarvis_domain::codec::{decode, encode};
 use jarvis_domain::command::{Batch, Command};
+use jarvis_domain::member::MAX_MEMBERS;
 use jarvis_domain::outcome::{LogRef, Reply};
 use jarvis_domain::state::{Core, State};
 use jarvis_domain::window::Envelope;
@@ -108,8 +109,15 @@ fn one_entry(world: &mut World, proposal: &Proposal) {
     coherent(&world.state);
 }
 
-/// What is counted is what is there.
+/// What is counted is what is there, and no more than there may be.
 fn coherent(state: &State) {
+    assert!(state.core.windows.len() <= MAX_MEMBERS + 1, "rule 10");
+    let keys: BTreeSet<_> = state
+        .members
+        .iter()
+        .map(|(_, member)| member.peer_key)
+        .collect();
+    assert_eq!(keys.len(), state.members.len(), "rule 11");
     let (mut bytes, mut per_epoch) = (0, BTreeMap::new());
     for ((name, number), version) in state.versions.iter() {
         bytes += version.value.ciphertext.len() as u64 + name.as_str().len() as u64 + 256;
@@ -117,7 +125,14 @@ fn coherent(state: &State) {
         assert_eq!(*number, version.number);
         assert!(state.epochs.contains(&version.value.epoch), "X2");
     }
-    assert_eq!(state.core.vault_bytes, bytes);
+    for (name, secret) in state.secrets.iter() {
+        let about = &secret.about;
+        let texts = [&about.description, &about.owner, &about.kind];
+        let written: usize = texts.into_iter().flatten().map(String::len).sum();
+        bytes += (written + name.as_str().len()) as u64 + 256;
+    }
+    assert_eq!(state.core.vault_bytes, bytes, "A7");
+    assert!(bytes <= state.core.limits.max_vault_bytes, "A7");
     for (number, epoch) in state.epochs.iter() {
         let used = per_epoch.get(number).copied().unwrap_or(0);
         assert_eq!(epoch.versions, used, "epoch {number}");

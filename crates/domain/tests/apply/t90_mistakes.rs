@@ -1,7 +1,7 @@
 //! Mistakes that were found by reading the rules against the design, each with the story that shows it.
 
 use jarvis_domain::command::{Batch, Change, ClusterCommand, Command, JournalEvent, Target};
-use jarvis_domain::limits::{MAX_REQUEST_ID_BYTES, SEGMENT_EVENTS, VaultLimits};
+use jarvis_domain::limits::{MAX_REQUEST_ID_BYTES, MIN_VAULT_BYTES, SEGMENT_EVENTS, VaultLimits};
 use jarvis_domain::member::Member;
 use jarvis_domain::outcome::{Outcome, Rejection};
 use jarvis_domain::time::{DAY, Millis};
@@ -9,19 +9,14 @@ use jarvis_domain::token::Credential;
 use jarvis_domain::window::Envelope;
 
 use crate::world::{
-    FOUNDER, START, WRITE_COST, World, access_by, caller, caller_with, client, cluster, keyed,
-    member, mutation, mutation_by, name, read, read_by, sealed, tick, word, write,
+    FOUNDER, START, World, access_by, caller, caller_with, client, cluster, keyed, member,
+    mutation, mutation_by, name, read, read_by, sealed, tick, word, words, write,
 };
 
 /// X4: a segment that closes with the event of a clock step is recorded although the entry's batch is a repeat.
 #[test]
 fn a_segment_that_closes_before_a_skipped_batch_is_recorded() {
-    let mut world = World::begun();
-    while world.state.core.trail.seq < SEGMENT_EVENTS - 1 {
-        let left = (SEGMENT_EVENTS - 1 - world.state.core.trail.seq).min(512);
-        let reads: Vec<Command> = (0..left).map(|_| read("reader", "app/none")).collect();
-        world.propose(FOUNDER, reads);
-    }
+    let mut world = before_a_segment_closes();
     let repeat = Batch {
         envelope: Envelope {
             node: FOUNDER,
@@ -34,6 +29,22 @@ fn a_segment_that_closes_before_a_skipped_batch_is_recorded() {
     assert!(applied.skipped);
     assert_eq!(applied.lines.closes.len(), 1);
     assert_eq!(world.state.segments.len(), 1);
+}
+
+/// X4: a segment that is closed and retired within one entry does not come back with the entry's next command.
+#[test]
+fn a_segment_retired_in_the_entry_that_closed_it_stays_away() {
+    let mut world = before_a_segment_closes();
+    let upto_seq = SEGMENT_EVENTS;
+    let commands = vec![
+        read("reader", "app/none"),
+        cluster(ClusterCommand::RetireTrail { upto_seq }),
+        tick(),
+    ];
+    let applied = world.propose(FOUNDER, commands);
+    assert_eq!(words(&applied), ["not_found", "done", "done"]);
+    assert!(world.state.segments.is_empty());
+    assert_eq!(world.state.core.trail_first_seq, SEGMENT_EVENTS + 1);
 }
 
 /// X4: what happens because time passed is content: nodes must sign it although no request follows.
@@ -94,7 +105,7 @@ fn a_node_slot_does_not_replace_another_slot() {
     let added = world.run(mutation("admin", add));
     let blob = b"example-wrapped-2".to_vec();
     world.propose(id, vec![cluster(ClusterCommand::AddNodeSlot { blob })]);
-    if word(&added) == "done" {
+    if word(&added) == "slot_added" {
         let kept = world.state.slots.get(&slot).expect("it was added");
         assert_eq!(kept.kind, "passphrase");
     }
@@ -156,9 +167,16 @@ fn a_request_id_in_the_trail_is_bounded() {
     let name = name("app/none");
     let change = Change::Undelete { name: name.clone() };
     let target = Target::Versions { name };
+    let mut served_stale = stale_read();
+    served_stale.request_id.clone_from(&endless.request_id);
+    let import = ClusterCommand::ImportJournal {
+        journal: 1,
+        events: vec![served_stale],
+    };
     for command in [
         access_by(endless.clone(), target),
         mutation_by(endless, change),
+        cluster(import),
     ] {
         world.run(command);
         let kept = world.events()[0]["request_id"].as_str().expect("a text");
@@ -184,11 +202,14 @@ fn a_repeated_join_does_not_bring_back_a_removed_node() {
 #[test]
 fn a_node_below_the_level_can_not_join() {
     let mut world = World::begun();
-    let (hash, uses, ttl_ms) = ([7; 32], 1, 60_000);
-    world.run(mutation(
-        "admin",
-        Change::CreateJoinToken { hash, uses, ttl_ms },
-    ));
+    let hash = [7; 32];
+    let create = Change::CreateJoinToken {
+        id: [7; 16],
+        hash,
+        uses: 1,
+        ttl_ms: 60_000,
+    };
+    world.run(mutation("admin", create));
     let join = ClusterCommand::Join {
         token_hash: hash,
         member: Member {
@@ -217,7 +238,7 @@ fn an_old_journal_is_not_imported_twice() {
 /// X2: a re-wrap holds the same plaintext, so it can not carry a vault over its limit.
 #[test]
 fn a_rewrap_does_not_grow_the_vault() {
-    let limit = WRITE_COST + "app/key".len() as u64;
+    let limit = MIN_VAULT_BYTES;
     let limits = VaultLimits {
         max_vault_bytes: limit,
         ..VaultLimits::default()
@@ -264,7 +285,12 @@ fn revoke(serial: &str, not_after: Millis) -> Command {
 }
 
 fn import(journal: u64) -> Command {
-    let event = JournalEvent {
+    let events = vec![stale_read()];
+    cluster(ClusterCommand::ImportJournal { journal, events })
+}
+
+fn stale_read() -> JournalEvent {
+    JournalEvent {
         seq: 1,
         at: START,
         client: client("reader"),
@@ -274,7 +300,16 @@ fn import(journal: u64) -> Command {
         served_index: 9,
         age_ms: 40,
         request_id: "stale-1".to_owned(),
-    };
-    let events = vec![event];
-    cluster(ClusterCommand::ImportJournal { journal, events })
+    }
+}
+
+/// The next event closes the first segment.
+fn before_a_segment_closes() -> World {
+    let mut world = World::begun();
+    while world.state.core.trail.seq < SEGMENT_EVENTS - 1 {
+        let left = (SEGMENT_EVENTS - 1 - world.state.core.trail.seq).min(512);
+        let reads: Vec<Command> = (0..left).map(|_| read("reader", "app/none")).collect();
+        world.propose(FOUNDER, reads);
+    }
+    world
 }

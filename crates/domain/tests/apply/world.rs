@@ -31,6 +31,8 @@ pub(crate) const START: Millis = 1_795_316_400_000;
 pub(crate) const FOUNDER: NodeId = 1;
 /// What a write of [`write`] counts against the quota, without its name: 16 bytes of ciphertext and the overhead.
 pub(crate) const WRITE_COST: u64 = 16 + 256;
+/// What a name that was ever written counts, beside its own length.
+pub(crate) const NAME_COST: u64 = 256;
 
 /// One state and the log that leads to it.
 pub(crate) struct World {
@@ -145,12 +147,14 @@ impl World {
 
     /// Adds a node with the keys of [`member`]`(tag)`; returns its id.
     pub(crate) fn join(&mut self, tag: u8) -> NodeId {
-        let ttl_ms = 60_000;
-        let (hash, uses) = ([tag; 32], 1);
-        self.run(mutation(
-            "admin",
-            Change::CreateJoinToken { hash, uses, ttl_ms },
-        ));
+        let hash = [tag; 32];
+        let create = Change::CreateJoinToken {
+            id: [tag; 16],
+            hash,
+            uses: 1,
+            ttl_ms: 60_000,
+        };
+        self.run(mutation("admin", create));
         let join = ClusterCommand::Join {
             token_hash: hash,
             member: member(tag),
@@ -236,6 +240,7 @@ pub(crate) fn word(outcome: &Outcome) -> &'static str {
         Outcome::Policy { .. } => "policy",
         Outcome::Created { .. } => "created",
         Outcome::Joined { .. } => "joined",
+        Outcome::SlotAdded { .. } => "slot_added",
         Outcome::Done => "done",
         Outcome::Rejected(rejection) => match rejection {
             Rejection::Unauthenticated => "unauthenticated",

@@ -197,11 +197,14 @@ fn policies_and_credentials(log: &mut Log) {
 
 /// Returns the second node's id.
 fn members_and_slots(log: &mut Log) -> NodeId {
-    let (hash, uses, ttl_ms) = ([7; 32], 1, HOUR);
-    log.say([(
-        mutation("admin", Change::CreateJoinToken { hash, uses, ttl_ms }),
-        "created",
-    )]);
+    let hash = [7; 32];
+    let create = Change::CreateJoinToken {
+        id: [7; 16],
+        hash,
+        uses: 1,
+        ttl_ms: HOUR,
+    };
+    log.say([(mutation("admin", create), "created")]);
     let node = log.next_index();
     let join = |tag| {
         cluster(ClusterCommand::Join {
@@ -237,7 +240,7 @@ fn members_and_slots(log: &mut Log) -> NodeId {
     let remove = Change::RemoveSlot {
         slot: "passphrase".to_owned(),
     };
-    log.say([(mutation("admin", add), "done")]);
+    log.say([(mutation("admin", add), "slot_added")]);
     log.say([(mutation("admin", remove), "done")]);
     node
 }

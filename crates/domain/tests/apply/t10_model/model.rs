@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) const MAX_VAULT_BYTES: u64 = 2_000;
+/// Room for the four names of a walk and a handful of versions.
+pub(super) const MAX_VAULT_BYTES: u64 = 3_000;
 pub(super) const MAX_CIPHERTEXT_BYTES: u64 = 200;
 pub(super) const MAX_VERSIONS: u32 = 3;
 pub(super) const UNDELETE_MS: u64 = 60_000;
@@ -10,6 +11,8 @@ const KEY_TTL_MS: u64 = 600_000;
 const HOLD_MS: u64 = 3_600_000;
 /// What a version counts besides its ciphertext and its name.
 const OVERHEAD_BYTES: u64 = 256;
+/// What a name that was ever written counts besides itself and the text about it.
+const NAME_OVERHEAD_BYTES: u64 = 256;
 
 /// One request of a walk.
 #[derive(Debug, Clone)]
@@ -62,6 +65,8 @@ pub(super) struct Put {
     pub(super) name: &'static str,
     pub(super) bytes: u64,
     pub(super) cas: Option<u64>,
+    /// Length of the description that comes with it; without one the old one stays.
+    pub(super) text: Option<u64>,
     /// Encrypted under an epoch that is not current.
     pub(super) stale: bool,
 }
@@ -102,6 +107,8 @@ pub(super) struct Secret {
     last: u64,
     /// Number and ciphertext bytes, ascending.
     pub(super) versions: Vec<(u64, u64)>,
+    /// Length of the description.
+    pub(super) text: u64,
     /// Until when it can be undeleted; only while there are versions.
     deleted: Option<u64>,
 }
@@ -167,6 +174,7 @@ impl Model {
             if secret.deleted.is_some_and(|until| until <= now) {
                 secret.versions.clear();
                 secret.deleted = None;
+                secret.text = 0;
                 self.happened.insert("a retention destruction");
                 self.seq += 1;
             }
@@ -302,7 +310,14 @@ impl Model {
                 return Answer::Conflict(actual);
             }
         }
-        let added: u64 = puts.iter().map(|put| cost(put.name, put.bytes)).sum();
+        let added: u64 = puts
+            .iter()
+            .map(|put| {
+                let known = self.secrets.contains_key(put.name);
+                let name = if known { 0 } else { name_cost(put.name) };
+                cost(put.name, put.bytes) + name + put.text.unwrap_or(0)
+            })
+            .sum();
         if self.bytes() + added > MAX_VAULT_BYTES {
             return Answer::Quota;
         }
@@ -311,7 +326,9 @@ impl Model {
             let secret = self.secrets.entry(put.name).or_default();
             if secret.deleted.take().is_some() {
                 secret.versions.clear();
+                secret.text = 0;
             }
+            secret.text = put.text.unwrap_or(secret.text);
             secret.last += 1;
             secret.versions.push((secret.last, put.bytes));
             if secret.versions.len() > MAX_VERSIONS as usize {
@@ -367,6 +384,7 @@ impl Model {
             .retain(|(number, _)| !wanted.contains(number));
         if secret.versions.is_empty() {
             secret.deleted = None;
+            secret.text = 0;
         }
         Answer::Destroyed(wanted.into_iter().collect())
     }
@@ -399,13 +417,18 @@ impl Model {
         current.filter(|_| secret.deleted.is_none())
     }
 
-    /// What counts against the quota.
+    /// What counts against the quota: each version, and each name that was ever written.
     pub(super) fn bytes(&self) -> u64 {
-        self.secrets
-            .iter()
-            .flat_map(|(name, secret)| secret.versions.iter().map(|(_, bytes)| cost(name, *bytes)))
-            .sum()
+        let of = |(name, secret): (&&str, &Secret)| {
+            let versions = secret.versions.iter().map(|(_, bytes)| cost(name, *bytes));
+            name_cost(name) + secret.text + versions.sum::<u64>()
+        };
+        self.secrets.iter().map(of).sum()
     }
+}
+
+fn name_cost(name: &str) -> u64 {
+    name.len() as u64 + NAME_OVERHEAD_BYTES
 }
 
 fn cost(name: &str, bytes: u64) -> u64 {

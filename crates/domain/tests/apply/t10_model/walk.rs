@@ -108,12 +108,14 @@ fn put() -> impl Strategy<Value = Put> {
         a_name(),
         bytes,
         prop::option::weighted(0.25, 0_u64..5),
+        prop::option::weighted(0.3, 0_u64..60),
         prop::bool::weighted(0.05),
     )
-        .prop_map(|(name, bytes, cas, stale)| Put {
+        .prop_map(|(name, bytes, cas, text, stale)| Put {
             name,
             bytes,
             cas,
+            text,
             stale,
         })
 }
@@ -174,6 +176,10 @@ fn compare(world: &World, model: &Model) {
         let secret = state.secrets.get(&name(text));
         let current = secret.and_then(|secret| secret.current());
         assert_eq!(current, model.current(text), "{text}");
+        let description = secret.and_then(|secret| secret.about.description.as_ref());
+        let length = description.map_or(0, |description| description.len() as u64);
+        let expected = model.secrets.get(text).map_or(0, |secret| secret.text);
+        assert_eq!(length, expected, "{text}");
         live += u64::from(current.is_some());
         let versions = model.secrets.get(text).map(|secret| &secret.versions[..]);
         for (number, bytes) in versions.unwrap_or_default() {
@@ -229,7 +235,7 @@ fn answer(outcome: &Outcome) -> Answer {
             version: *version,
             changed: *changed,
         },
-        Outcome::Created { expires } => Answer::Created(*expires),
+        Outcome::Created { expires, .. } => Answer::Created(*expires),
         Outcome::Done => Answer::Done,
         Outcome::Rejected(Rejection::Unauthenticated) => Answer::Unauthenticated,
         Outcome::Rejected(Rejection::NotAuthorized { .. }) => Answer::NotAuthorized,
@@ -301,12 +307,16 @@ fn command(operation: &Operation) -> Command {
 }
 
 fn write(put: &Put) -> Write {
-    let bytes = usize::try_from(put.bytes).expect("a few hundred bytes");
+    let length = |bytes: u64| usize::try_from(bytes).expect("a few hundred bytes");
+    let bytes = length(put.bytes);
     Write {
         name: name(put.name),
         value: sealed(1, bytes, if put.stale { 0 } else { 1 }),
         cas: put.cas,
-        about: About::default(),
+        about: About {
+            description: put.text.map(|bytes| "d".repeat(length(bytes))),
+            ..About::default()
+        },
     }
 }
 

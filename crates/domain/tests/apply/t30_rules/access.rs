@@ -36,6 +36,22 @@ fn p1_each_denial_has_its_reason_and_one_event() {
 }
 
 #[test]
+fn p1_a_denied_list_says_what_was_asked_for() {
+    let mut world = World::begun();
+    let refused = world.refused(access_by(caller("stranger"), Target::List));
+    let expected = Rejection::NotAuthorized {
+        target: "the list of secrets".to_owned(),
+        reason: "unknown_client".to_owned(),
+    };
+    assert_eq!(refused, expected);
+    assert_eq!(world.events().len(), 1);
+    let event = &world.events()[0];
+    assert_eq!(event["event"], "secret.list");
+    assert_eq!(event["outcome"], "deny");
+    assert!(event.get("name").is_none(), "it is about no secret");
+}
+
+#[test]
 fn p3_verbs_are_told_apart() {
     let mut world = World::begun();
     world.put("app/key");
@@ -64,6 +80,20 @@ fn p3_verbs_are_told_apart() {
         ]
     );
     assert_eq!(world.events().len(), 6, "C3: one event each");
+}
+
+#[test]
+fn i1_issuing_a_certificate_needs_admin_and_has_an_event_of_its_own() {
+    let mut world = World::begun();
+    for (id, outcome) in [("admin", "allow"), ("backend", "deny")] {
+        let issue = Target::Admin(AdminView::IssueCertificate);
+        world.run(access_by(caller(id), issue));
+        assert_eq!(world.events().len(), 1, "C3: one event each");
+        let event = &world.events()[0];
+        assert_eq!(event["event"], "certificate.issue");
+        assert_eq!(event["outcome"], outcome);
+        assert_eq!(event["client"], id);
+    }
 }
 
 #[test]
@@ -149,7 +179,7 @@ fn i1_a_token_stands_for_its_own_client_only() {
 fn i1_a_token_works_until_its_time_is_up() {
     let mut world = World::begun();
     world.put("app/key");
-    let Outcome::Created { expires } = world.run(create_token(5, Some(1_000))) else {
+    let Outcome::Created { expires, .. } = world.run(create_token(5, Some(1_000))) else {
         panic!("created");
     };
     assert_eq!(expires, Some(START + 1_000));
@@ -282,6 +312,22 @@ fn a_view_does_not_change_behind_its_reader() {
         panic!("a view");
     };
     assert_eq!((view.live_secrets(), world.state.live_secrets()), (1, 0));
+}
+
+/// Rule 10: a view is cheap however much changed before it in its entry; the disk image hears of all that nevertheless.
+#[test]
+fn a_view_leaves_out_what_was_noted_for_the_image() {
+    let mut world = World::begun();
+    world.state.take_dirty();
+    let put = mutation("admin", Change::Write(vec![write("app/key", None)]));
+    let list = access_by(caller("admin"), Target::List);
+    let mut applied = world.propose(FOUNDER, vec![put, list]);
+    let Outcome::View(view) = &mut applied.replies[1].outcome else {
+        panic!("a view");
+    };
+    assert!(view.take_dirty().is_empty());
+    assert_eq!(view.live_secrets(), 1);
+    assert!(!world.state.take_dirty().is_empty());
 }
 
 fn with_token(id: &str, tag: u8) -> Caller {

@@ -6,8 +6,8 @@ use jarvis_domain::outcome::{Outcome, Rejection};
 use jarvis_domain::time::{DAY, Millis};
 
 use crate::world::{
-    FOUNDER, START, World, access_by, caller, delete, destroy, mutation, name, read, tick,
-    undelete, word, write,
+    FOUNDER, NAME_COST, START, World, access_by, caller, delete, destroy, mutation, name, read,
+    tick, undelete, word, write,
 };
 
 const WEEK: Millis = 7 * DAY;
@@ -66,7 +66,7 @@ fn a9_undelete_works_within_the_window_and_not_after() {
     assert_eq!(event["event"], "secret.destroy");
     assert_eq!(event["reason"], "retention");
     assert_eq!(event["versions"], serde_json::json!([1]));
-    assert_eq!(world.state.core.vault_bytes, 0);
+    assert_eq!(world.state.core.vault_bytes, NAME_COST + 7, "the name");
     assert_eq!(world.put("app/key").version, 2);
 }
 

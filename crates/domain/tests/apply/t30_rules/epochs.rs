@@ -140,7 +140,7 @@ fn x3_the_last_seal_slot_can_not_be_removed() {
     );
     assert_eq!(
         words(&applied),
-        ["done", "conflict", "done", "invalid", "not_found"]
+        ["slot_added", "conflict", "done", "invalid", "not_found"]
     );
 }
 

@@ -2,12 +2,12 @@
 
 use jarvis_domain::command::{Change, Command};
 use jarvis_domain::limits::{IDEMPOTENCY_PER_CLIENT, IDEMPOTENCY_TTL, MAX_IDEMPOTENCY_KEY_BYTES};
-use jarvis_domain::outcome::Rejection;
+use jarvis_domain::outcome::{Outcome, Rejection};
 use jarvis_domain::policy::VerbSet;
 
 use crate::world::{
-    FOUNDER, World, delete, keyed, mutation, name, policy_of, rule, set_policy, tick, word, words,
-    write,
+    FOUNDER, World, client, delete, keyed, mutation, name, policy_of, rule, set_policy, tick, word,
+    words, write,
 };
 
 #[test]
@@ -122,6 +122,104 @@ fn a11_a_key_has_one_to_128_bytes() {
     }
     let longest = "k".repeat(MAX_IDEMPOTENCY_KEY_BYTES);
     assert_eq!(word(&world.run(put("admin", &longest, 1))), "written");
+}
+
+/// What a node proposes for a repetition has an id and a hash of its own: the first ones count, and nothing else is made.
+#[test]
+fn a11_a_repeated_credential_is_the_first_one() {
+    let mut world = World::begun();
+    let first = world.reply(token(5));
+    let again = world.reply(token(6));
+    assert!(matches!(first.outcome, Outcome::Created { id, .. } if id == [5; 16]));
+    assert_eq!(format!("{again:?}"), format!("{first:?}"));
+    assert!(world.events().is_empty());
+    assert_eq!(world.state.tokens.len(), 1);
+    assert!(world.state.tokens.contains(&[5_u8; 16]));
+
+    let first = world.reply(join_token(7));
+    let again = world.reply(join_token(8));
+    assert!(matches!(first.outcome, Outcome::Created { id, .. } if id == [7; 16]));
+    assert_eq!(format!("{again:?}"), format!("{first:?}"));
+    assert!(world.events().is_empty());
+    assert_eq!(world.state.join_tokens.len(), 1);
+    assert!(world.state.join_tokens.contains(&[7_u8; 32]));
+
+    let first = world.reply(slot("passphrase-1"));
+    let again = world.reply(slot("passphrase-2"));
+    assert!(matches!(&first.outcome, Outcome::SlotAdded { slot } if slot == "passphrase-1"));
+    assert_eq!(format!("{again:?}"), format!("{first:?}"));
+    assert!(world.events().is_empty());
+    assert!(!world.state.slots.contains("passphrase-2"));
+}
+
+#[test]
+fn a11_another_request_under_the_key_of_a_credential_makes_none() {
+    let mut world = World::begun();
+    for (made, other) in [
+        (token(5), Change::RevokeToken { id: [5; 16] }),
+        (join_token(7), create_token(8)),
+        (slot("passphrase-1"), create_token(9)),
+    ] {
+        let key = match &made {
+            Command::Mutate(mutation) => mutation.idempotency.clone(),
+            _ => None,
+        };
+        let key = key.expect("it carries a key").key;
+        world.run(made);
+        let refused = world.refused(keyed("admin", &key, 9, other));
+        assert_eq!(refused, Rejection::IdempotencyReused);
+        assert_eq!(world.events().len(), 1);
+    }
+    assert_eq!(world.state.tokens.len(), 1);
+    assert_eq!(world.state.join_tokens.len(), 1);
+}
+
+/// As with every other write: the repetition tells what happened the first time, whatever came afterwards.
+#[test]
+fn a11_a_repeated_credential_stays_revoked_and_its_key_makes_another_one_later() {
+    let mut world = World::begun();
+    let first = world.reply(token(5));
+    world.run(mutation("admin", Change::RevokeToken { id: [5; 16] }));
+    let again = world.reply(token(6));
+    assert_eq!(format!("{again:?}"), format!("{first:?}"));
+    assert!(world.state.tokens.is_empty());
+
+    world.advance(IDEMPOTENCY_TTL);
+    let later = world.run(token(7));
+    assert!(matches!(later, Outcome::Created { id, .. } if id == [7; 16]));
+    assert_eq!(world.state.tokens.len(), 1);
+}
+
+fn token(tag: u8) -> Command {
+    keyed("admin", "token-key", 1, create_token(tag))
+}
+
+fn create_token(tag: u8) -> Change {
+    Change::CreateToken {
+        id: [tag; 16],
+        secret_hash: [tag; 32],
+        client: client("backend"),
+        ttl_ms: None,
+    }
+}
+
+fn join_token(tag: u8) -> Command {
+    let create = Change::CreateJoinToken {
+        id: [tag; 16],
+        hash: [tag; 32],
+        uses: 1,
+        ttl_ms: 3_600_000,
+    };
+    keyed("admin", "join-key", 1, create)
+}
+
+fn slot(name: &str) -> Command {
+    let add = Change::AddSlot {
+        slot: name.to_owned(),
+        kind: "passphrase".to_owned(),
+        blob: b"example-wrapped".to_vec(),
+    };
+    keyed("admin", "slot-key", 1, add)
 }
 
 fn put(id: &str, key: &str, mac: u8) -> Command {

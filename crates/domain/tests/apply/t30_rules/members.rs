@@ -74,11 +74,39 @@ fn l2_a_join_token_works_until_its_time_is_up() {
 }
 
 #[test]
+fn rule_11_a_key_names_one_member_whatever_the_token() {
+    let mut world = World::begun();
+    world.run(join_token(7, 2, 60_000));
+    world.run(join_token(8, 2, 60_000));
+    let id = joined(&mut world, 7, 2);
+    // The founder's key, and the newcomer's.
+    for tag in [1, 2] {
+        let refused = world.refused(join(8, tag));
+        assert!(matches!(refused, Rejection::Invalid { .. }));
+        assert_eq!(world.events().len(), 1, "C3");
+        assert_eq!(world.events()[0]["reason"], "peer_key");
+    }
+    assert_eq!(world.state.members.len(), 2);
+    let token = world.state.join_tokens.get(&[8_u8; 32]);
+    assert_eq!(token.map(|token| token.uses), Some(2), "it is not used up");
+    assert_eq!(joined(&mut world, 7, 2), id, "a repeat stays harmless");
+    assert!(world.events().is_empty());
+    world.run(remove(id));
+    assert_eq!(joined(&mut world, 8, 2), world.index, "a new identity");
+}
+
+#[test]
 fn rule_11_a_join_is_alone_in_its_entry() {
     let mut world = World::begun();
     world.run(join_token(7, 2, 60_000));
     let applied = world.propose(FOUNDER, vec![join(7, 2), join(7, 3)]);
     assert_eq!(words(&applied), ["unauthenticated", "unauthenticated"]);
+    let reasons: Vec<_> = world
+        .events()
+        .iter()
+        .map(|event| &event["reason"])
+        .collect();
+    assert_eq!(reasons, ["not_alone", "not_alone"]);
     assert_eq!(world.state.members.len(), 1);
 }
 
@@ -190,8 +218,13 @@ fn rule_3_the_level_is_not_raised_while_a_member_is_below() {
 }
 
 fn join_token(token: u8, uses: u32, ttl_ms: u64) -> Command {
-    let hash = [token; 32];
-    mutation("admin", Change::CreateJoinToken { hash, uses, ttl_ms })
+    let create = Change::CreateJoinToken {
+        id: [token; 16],
+        hash: [token; 32],
+        uses,
+        ttl_ms,
+    };
+    mutation("admin", create)
 }
 
 fn join(token: u8, tag: u8) -> Command {

@@ -6,8 +6,8 @@ use jarvis_domain::outcome::{Outcome, Rejection};
 use jarvis_domain::secret::About;
 
 use crate::world::{
-    START, WRITE_COST, World, caller, delete, destroy, keyed, mutation, name, read, read_version,
-    sealed, undelete, word, words, write,
+    NAME_COST, START, WRITE_COST, World, caller, delete, destroy, keyed, mutation, name, read,
+    read_version, sealed, undelete, word, words, write,
 };
 
 #[test]
@@ -127,8 +127,8 @@ fn a15_a_batch_has_one_to_64_writes_of_different_names() {
 
 #[test]
 fn a7_a_full_vault_refuses_and_has_room_again_after_a_destruction() {
-    let cost = WRITE_COST + "app/a".len() as u64;
-    let limit = 2 * cost;
+    let (name, version) = (NAME_COST + 5, WRITE_COST + 5);
+    let limit = 3 * name + 2 * version;
     let limits = VaultLimits {
         max_vault_bytes: limit,
         ..VaultLimits::default()
@@ -136,7 +136,7 @@ fn a7_a_full_vault_refuses_and_has_room_again_after_a_destruction() {
     let mut world = World::with(limits);
     world.put("app/a");
     world.put("app/b");
-    assert_eq!(world.state.core.vault_bytes, limit);
+    assert_eq!(world.state.core.vault_bytes, 2 * (name + version));
     let third = || {
         keyed(
             "admin",
@@ -149,13 +149,14 @@ fn a7_a_full_vault_refuses_and_has_room_again_after_a_destruction() {
     assert_eq!(world.events().len(), 1);
     assert_eq!(world.events()[0]["reason"], "quota");
     world.run(destroy("app/a", None));
-    assert_eq!(world.state.core.vault_bytes, cost);
+    assert_eq!(world.state.core.vault_bytes, 2 * name + version);
     let outcome = world.run(third());
     assert_eq!(
         word(&outcome),
         "written",
         "a full vault is not remembered under the key"
     );
+    assert_eq!(world.state.core.vault_bytes, limit);
 }
 
 #[test]
@@ -169,7 +170,8 @@ fn r2_the_oldest_version_goes_when_there_are_too_many() {
         world.put("app/key");
     }
     assert_eq!(world.versions("app/key"), [3, 4, 5]);
-    assert_eq!(world.state.core.vault_bytes, 3 * (WRITE_COST + 7));
+    let name = NAME_COST + 7;
+    assert_eq!(world.state.core.vault_bytes, name + 3 * (WRITE_COST + 7));
     let old = read_version(caller("admin"), "app/key", Some(2));
     assert_eq!(world.refused(old), Rejection::NotFound);
 }

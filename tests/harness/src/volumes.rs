@@ -3,11 +3,6 @@
 //! A power cut is ext4's shutdown (`EXT4_IOC_SHUTDOWN` without a flush of the journal) on a loop device: from then on
 //! nothing reaches the medium, and what a remount finds is what was synced. `kill -9` loses nothing and proves nothing.
 
-#![allow(
-    dead_code,
-    reason = "shared by several test programs, of which each uses its part"
-)]
-
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -15,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::cluster::eventually;
+use crate::eventually;
 
 /// Where system tools are, also for a shell without them in its path.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -31,13 +26,15 @@ const SHUT_DOWN: &str = r#"foreach my $path (@ARGV) {
 const FILL_CHUNK: usize = 64 * 1024;
 
 /// Whether this process may mount.
-pub(crate) fn is_root() -> bool {
+pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 /// A small disk in memory.
-pub(crate) struct MemoryDisk {
-    pub(crate) at: PathBuf,
+#[derive(Debug)]
+pub struct MemoryDisk {
+    /// Where it is mounted.
+    pub at: PathBuf,
 }
 
 impl MemoryDisk {
@@ -45,7 +42,7 @@ impl MemoryDisk {
     ///
     /// # Errors
     /// Why this machine can not.
-    pub(crate) fn mount(at: PathBuf, mebibytes: u32) -> Result<Self, String> {
+    pub fn mount(at: PathBuf, mebibytes: u32) -> Result<Self, String> {
         if !is_root() {
             return Err("mounting needs root".to_owned());
         }
@@ -59,7 +56,7 @@ impl MemoryDisk {
     }
 
     /// Fills it but for so many bytes.
-    pub(crate) fn fill(&self, leave: u64) {
+    pub fn fill(&self, leave: u64) {
         let mut file = File::create(self.ballast()).unwrap();
         while file.write_all(&[0; FILL_CHUNK]).is_ok() {}
         let length = file.metadata().unwrap().len();
@@ -67,7 +64,7 @@ impl MemoryDisk {
     }
 
     /// Makes room again.
-    pub(crate) fn relieve(&self) {
+    pub fn relieve(&self) {
         fs::remove_file(self.ballast()).unwrap();
     }
 
@@ -83,7 +80,8 @@ impl Drop for MemoryDisk {
 }
 
 /// An ext4 file system on a loop device, whose power can be cut.
-pub(crate) struct Volume {
+#[derive(Debug)]
+pub struct Volume {
     device: String,
     mounted_at: Option<PathBuf>,
 }
@@ -93,7 +91,7 @@ impl Volume {
     ///
     /// # Errors
     /// Why this machine can not.
-    pub(crate) fn make(image: &Path, mebibytes: u64) -> Result<Self, String> {
+    pub fn make(image: &Path, mebibytes: u64) -> Result<Self, String> {
         if !is_root() {
             return Err("loop devices need root".to_owned());
         }
@@ -120,7 +118,7 @@ impl Volume {
     ///
     /// # Errors
     /// Why this machine can not.
-    pub(crate) fn mount(&mut self, at: &Path) -> Result<(), String> {
+    pub fn mount(&mut self, at: &Path) -> Result<(), String> {
         tool("mount").arg(&self.device).arg(at).run()?;
         self.mounted_at = Some(at.to_owned());
         fs::set_permissions(at, fs::Permissions::from_mode(0o700))
@@ -128,7 +126,7 @@ impl Volume {
     }
 
     /// Takes it off; whoever used it must have ended.
-    pub(crate) fn unmount(&mut self) {
+    pub fn unmount(&mut self) {
         let Some(at) = self.mounted_at.take() else {
             return;
         };
@@ -141,7 +139,7 @@ impl Volume {
     ///
     /// # Errors
     /// Why this machine can not.
-    pub(crate) fn take_over(&mut self, folder: &Path, staging: &Path) -> Result<(), String> {
+    pub fn take_over(&mut self, folder: &Path, staging: &Path) -> Result<(), String> {
         fs::create_dir(staging).map_err(|error| error.to_string())?;
         self.mount(staging)?;
         // It would be the one thing in the folder that is not the node's.
@@ -166,7 +164,7 @@ impl Drop for Volume {
 }
 
 /// Cuts the power of all these volumes, in this order.
-pub(crate) fn cut_power(volumes: &[&Volume]) {
+pub fn cut_power(volumes: &[&Volume]) {
     let places = volumes.iter().map(|volume| {
         let place = volume.mounted_at.as_ref();
         place.expect("power is cut of mounted volumes")

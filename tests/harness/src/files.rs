@@ -1,16 +1,11 @@
 //! A node's files on the disk, and ways to damage them.
 
-#![allow(
-    dead_code,
-    reason = "shared by several test programs, of which each uses its part"
-)]
-
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::cluster::Node;
+use crate::Member;
 
 /// Layout of a log segment: its header, a frame's header, and a group frame (header, magic, two numbers).
 const SEGMENT_HEADER_BYTES: usize = 48;
@@ -22,12 +17,12 @@ const GROUP_LENGTH_AT: usize = FRAME_HEADER_BYTES + 16;
 const COMMITTED_KIND: u8 = 5;
 
 /// The segments of the log, oldest first.
-pub(crate) fn segments(node: &Node) -> Vec<PathBuf> {
+pub fn segments(node: &Member) -> Vec<PathBuf> {
     with_ending(&node.data_dir.join("wal"), "wal")
 }
 
 /// The sequence of the oldest segment; above 1 once the log was purged.
-pub(crate) fn first_sequence(node: &Node) -> u64 {
+pub fn first_sequence(node: &Member) -> u64 {
     let first = segments(node).into_iter().next();
     let name = first.as_deref().and_then(Path::file_stem);
     let digits = name.and_then(|name| name.to_str()).unwrap_or("0");
@@ -35,32 +30,32 @@ pub(crate) fn first_sequence(node: &Node) -> u64 {
 }
 
 /// The snapshot files, oldest first.
-pub(crate) fn snapshots(node: &Node) -> Vec<PathBuf> {
+pub fn snapshots(node: &Member) -> Vec<PathBuf> {
     with_ending(&node.data_dir.join("snapshots"), "snap")
 }
 
 /// The file of sled's image that holds everything.
-pub(crate) fn image_file(node: &Node) -> PathBuf {
+pub fn image_file(node: &Member) -> PathBuf {
     image(node).join("db")
 }
 
 /// The folder of sled's image.
-pub(crate) fn image(node: &Node) -> PathBuf {
+pub fn image(node: &Member) -> PathBuf {
     node.data_dir.join("image")
 }
 
 /// The open segment of the trail.
-pub(crate) fn open_audit(node: &Node) -> PathBuf {
+pub fn open_audit(node: &Member) -> PathBuf {
     node.audit_dir().join("audit.jsonl")
 }
 
 /// The log, byte for byte.
-pub(crate) fn log_evidence(node: &Node) -> BTreeMap<PathBuf, Vec<u8>> {
+pub fn log_evidence(node: &Member) -> BTreeMap<PathBuf, Vec<u8>> {
     contents(segments(node))
 }
 
 /// The snapshots and the trail, byte for byte; temporary files may go.
-pub(crate) fn evidence(node: &Node) -> BTreeMap<PathBuf, Vec<u8>> {
+pub fn evidence(node: &Member) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut paths = snapshots(node);
     for ending in ["jsonl", "gz", "head"] {
         paths.extend(with_ending(&node.audit_dir(), ending));
@@ -69,14 +64,14 @@ pub(crate) fn evidence(node: &Node) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// Flips one bit of the byte there.
-pub(crate) fn flip(path: &Path, offset: usize) {
+pub fn flip(path: &Path, offset: usize) {
     let mut bytes = fs::read(path).unwrap();
     bytes[offset] ^= 1;
     fs::write(path, bytes).unwrap();
 }
 
 /// Overwrites a piece of every page.
-pub(crate) fn scribble(path: &Path) {
+pub fn scribble(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     for page in bytes.chunks_mut(4_096) {
         page.iter_mut().take(64).for_each(|byte| *byte ^= 0xa5);
@@ -85,19 +80,19 @@ pub(crate) fn scribble(path: &Path) {
 }
 
 /// Cuts a file.
-pub(crate) fn cut_to(path: &Path, length: usize) {
+pub fn cut_to(path: &Path, length: usize) {
     let file = OpenOptions::new().write(true).open(path).unwrap();
     file.set_len(u64::try_from(length).unwrap()).unwrap();
 }
 
 /// Adds bytes that nobody acknowledged.
-pub(crate) fn append(path: &Path, bytes: &[u8]) {
+pub fn append(path: &Path, bytes: &[u8]) {
     let mut file = OpenOptions::new().append(true).open(path).unwrap();
     file.write_all(bytes).unwrap();
 }
 
 /// The last group of a log segment: where it starts, and whether anything in it may have been acknowledged.
-pub(crate) fn last_group(segment: &[u8]) -> (usize, bool) {
+pub fn last_group(segment: &[u8]) -> (usize, bool) {
     let mut start = SEGMENT_HEADER_BYTES;
     let mut last = None;
     while start + GROUP_FRAME_BYTES <= segment.len() {

@@ -3,21 +3,14 @@
 //! A name has one writer, which waits for each answer. So the newest acknowledged version of a name is known, and what
 //! must be found after a crash: that version with exactly that value, and the event that the answer named.
 
-#![allow(
-    dead_code,
-    reason = "shared by several test programs, of which each uses its part"
-)]
-
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use serde_json::json;
-
-use crate::cluster::eventually;
-use crate::http::Endpoint;
+use crate::eventually;
+use crate::http::{Caller, Request};
 
 /// Enough for several proposals in one batch.
 const WRITERS: u64 = 8;
@@ -30,17 +23,20 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(20);
 
 /// One acknowledged write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Acknowledged {
-    pub(crate) name: String,
-    pub(crate) value: String,
-    pub(crate) version: u64,
+pub struct Acknowledged {
+    /// Of the secret.
+    pub name: String,
+    /// What was written.
+    pub value: String,
+    /// The version that the answer named.
+    pub version: u64,
     /// The event that the answer named.
-    pub(crate) audit_seq: u64,
+    pub audit_seq: u64,
 }
 
 /// What was acknowledged, and what was answered instead.
-#[derive(Default)]
-pub(crate) struct Ledger {
+#[derive(Debug, Default)]
+pub struct Ledger {
     acknowledged: Mutex<Vec<Acknowledged>>,
     failures: Mutex<BTreeMap<String, u64>>,
     next: AtomicU64,
@@ -48,11 +44,10 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// Writes once and notes the answer; whether it was acknowledged.
-    pub(crate) fn put(&self, endpoint: &Endpoint, name: &str) -> bool {
+    pub fn put(&self, admin: &Caller, name: &str) -> bool {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let value = format!("example-not-a-secret {number} {}", ".".repeat(VALUE_BYTES));
-        let body = json!({ "name": name, "value": value });
-        let failure = match endpoint.post("/secret", &body) {
+        let failure = match admin.try_send(Request::write(name, &value)) {
             Ok(answer) if answer.status == 200 => {
                 let answer = answer.json();
                 let number = |field: &str| {
@@ -68,27 +63,30 @@ impl Ledger {
                 });
                 return true;
             }
-            Ok(answer) => format!("{} {}", answer.status, answer.json()["error"]),
-            Err(error) => format!("no answer: {}", error.kind()),
+            Ok(answer) => format!("{} {}", answer.status, answer.error()),
+            Err(failure) => format!("no answer: {}", failure.kind()),
         };
         *lock(&self.failures).entry(failure).or_default() += 1;
         false
     }
 
     /// Writes until it is acknowledged.
-    pub(crate) fn put_surely(&self, endpoint: &Endpoint, name: &str) {
+    #[track_caller]
+    pub fn put_surely(&self, admin: &Caller, name: &str) {
         eventually("a write is acknowledged", || {
-            self.put(endpoint, name).then_some(())
+            self.put(admin, name).then_some(())
         });
     }
 
     /// How many writes were acknowledged.
-    pub(crate) fn count(&self) -> usize {
+    #[must_use]
+    pub fn count(&self) -> usize {
         lock(&self.acknowledged).len()
     }
 
     /// Waits for so many more.
-    pub(crate) fn wait_for_more(&self, more: usize) {
+    #[track_caller]
+    pub fn wait_for_more(&self, more: usize) {
         let wanted = self.count() + more;
         eventually("more writes are acknowledged", || {
             (self.count() >= wanted).then_some(())
@@ -96,12 +94,14 @@ impl Ledger {
     }
 
     /// Everything acknowledged.
-    pub(crate) fn all(&self) -> Vec<Acknowledged> {
+    #[must_use]
+    pub fn all(&self) -> Vec<Acknowledged> {
         lock(&self.acknowledged).clone()
     }
 
     /// The newest acknowledged version of each name.
-    pub(crate) fn newest(&self) -> Vec<Acknowledged> {
+    #[must_use]
+    pub fn newest(&self) -> Vec<Acknowledged> {
         let mut newest: BTreeMap<String, Acknowledged> = BTreeMap::new();
         for write in self.all() {
             let known = newest.get(&write.name).map_or(0, |known| known.version);
@@ -114,7 +114,11 @@ impl Ledger {
 
     /// C7, A7: a cluster that can not write says so (503), or that it does not know (504), or is not there; a write is
     /// never refused for a reason that is not true.
-    pub(crate) fn assert_failures_are_honest(&self) {
+    ///
+    /// # Panics
+    /// When one was.
+    #[track_caller]
+    pub fn assert_failures_are_honest(&self) {
         let failures = lock(&self.failures);
         for failure in failures.keys() {
             let honest = ["no answer", "503", "504"];
@@ -127,26 +131,28 @@ impl Ledger {
 }
 
 /// Running writers.
-pub(crate) struct Writers {
+#[derive(Debug)]
+pub struct Writers {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Writers {
     /// Starts them; each asks all nodes in turn, and pauses that long after each answer.
-    pub(crate) fn start(ledger: &Arc<Ledger>, endpoints: &[Endpoint], pause: Duration) -> Self {
+    #[must_use]
+    pub fn start(ledger: &Arc<Ledger>, admins: &[Caller], pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let writer = |writer: u64| {
             let (ledger, stop) = (Arc::clone(ledger), Arc::clone(&stop));
-            let endpoints = endpoints.to_vec();
-            thread::spawn(move || write(writer, &endpoints, pause, &ledger, &stop))
+            let admins = admins.to_vec();
+            thread::spawn(move || write(writer, &admins, pause, &ledger, &stop))
         };
         let threads = (0..WRITERS).map(writer).collect();
         Self { stop, threads }
     }
 
     /// Lets each end with an answer.
-    pub(crate) fn stop(mut self) {
+    pub fn stop(mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for thread in std::mem::take(&mut self.threads) {
             thread.join().expect("a writer does not panic");
@@ -160,13 +166,13 @@ impl Drop for Writers {
     }
 }
 
-fn write(writer: u64, endpoints: &[Endpoint], pause: Duration, ledger: &Ledger, stop: &AtomicBool) {
-    for (turn, endpoint) in (0..).zip(endpoints.iter().cycle()) {
+fn write(writer: u64, admins: &[Caller], pause: Duration, ledger: &Ledger, stop: &AtomicBool) {
+    for (turn, admin) in (0..).zip(admins.iter().cycle()) {
         if stop.load(Ordering::Relaxed) {
             return;
         }
         let name = format!("load/{writer}/{}", turn % NAMES);
-        let acknowledged = ledger.put(endpoint, &name);
+        let acknowledged = ledger.put(admin, &name);
         thread::sleep(if acknowledged {
             pause
         } else {
