@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use jarvis_wire::error::ErrorCode;
 use utoipa::OpenApi;
@@ -106,8 +106,8 @@ pub fn router(app: App) -> Router {
         .route("/openapi.json", document)
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        // Bodies are bounded where they are read, so that what is too large is still answered (A7).
-        .layer(DefaultBodyLimit::disable())
+        // Bodies are bounded where they are read, so that what is too large is still answered (A7): handlers take the whole
+        // request, never an extractor of axum's that reads a body.
         .layer(axum::middleware::from_fn_with_state(
             app.clone(),
             layers::around,

@@ -4,8 +4,8 @@
 //! - An unknown table or key is an error that names it and its line; nothing is ignored silently.
 //! - A bad value is an error that names the key, the value, what is legal, and a line that mends
 //!   it.
-//! - `JARVIS_SECRETSD_<TABLE>_<KEY>` in the environment wins over the file; `RUST_LOG` wins over
-//!   `[logging] level`.
+//! - `JARVIS_SECRETSD_<TABLE>_<KEY>` in the environment wins over the file, and a misspelt one is an
+//!   error as well; `RUST_LOG` wins over `[logging] level`.
 //! - The keys of the old single-instance daemon keep their names and still start a node (F7).
 //!
 //! One file per table; [`file_modes`] checks what lies on the disk (X6); `reader` is the machinery
@@ -20,6 +20,7 @@ use jarvis_domain::limits::VaultLimits;
 mod audit;
 mod cluster;
 mod crypto;
+mod environment;
 mod error;
 pub mod file_modes;
 mod limits;
@@ -38,6 +39,7 @@ pub mod units;
 pub use self::audit::AuditConfig;
 pub use self::cluster::ClusterConfig;
 pub use self::crypto::{Aead, CryptoConfig, KeyDerivation, SigningAlgorithm};
+pub use self::environment::Environment;
 pub use self::error::{BadValue, ConfigError};
 pub use self::limits::LimitsConfig;
 pub use self::logging::LoggingConfig;
@@ -48,7 +50,7 @@ pub use self::security::SecurityConfig;
 pub use self::server::{Network, ServerConfig};
 pub use self::tls::{ApiTls, TlsConfig};
 
-use self::reader::{Document, Environment};
+use self::reader::Document;
 
 /// Where the configuration lies unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/jarvis-secretsd/config.toml";
@@ -97,15 +99,12 @@ pub struct Loaded {
 
 impl Config {
     /// Reads the file at `path`, or at [`DEFAULT_PATH`] if there is one, with the overrides of
-    /// `environment` (in production `|name| std::env::var(name).ok()`).
+    /// `environment` (in production [`Environment::of_process`]).
     ///
     /// # Errors
     /// [`ConfigError`] says which key, where, and how to mend it; also what the old daemon left in
     /// the data directory is refused here (F7).
-    pub fn load(
-        path: Option<&Path>,
-        environment: impl Fn(&str) -> Option<String>,
-    ) -> Result<Loaded, ConfigError> {
+    pub fn load(path: Option<&Path>, environment: &Environment) -> Result<Loaded, ConfigError> {
         let named_or_default = path.unwrap_or(Path::new(DEFAULT_PATH));
         let text = match read_file(named_or_default) {
             Err(ConfigError::Missing { .. }) if path.is_none() => None,
@@ -129,9 +128,9 @@ impl Config {
     pub fn parse(
         path: &Path,
         text: &str,
-        environment: impl Fn(&str) -> Option<String>,
+        environment: &Environment,
     ) -> Result<Loaded, ConfigError> {
-        let (loaded, _) = parse_with_keys(path, text, &environment)?;
+        let (loaded, _) = parse_with_keys(path, text, environment)?;
         Ok(loaded)
     }
 
@@ -167,7 +166,7 @@ type Keys = Vec<(&'static str, &'static str)>;
 fn parse_with_keys(
     path: &Path,
     text: &str,
-    environment: Environment<'_>,
+    environment: &Environment,
 ) -> Result<(Loaded, Keys), ConfigError> {
     let mut document = Document::parse(path, text, environment)?;
     let has_cluster = document.has_table("cluster");
@@ -197,8 +196,9 @@ fn parse_with_keys(
         audit: read!("audit", table, AuditConfig::read(table)),
         paths,
     };
-    config.cluster.configured = has_cluster;
+    config.cluster.configured |= has_cluster;
     document.finish()?;
+    warnings.extend(environment.check(&keys)?);
     check_exposure(&config)?;
     warn_about(&config, &mut warnings);
     Ok((Loaded { config, warnings }, keys))

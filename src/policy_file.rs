@@ -245,6 +245,12 @@ fn qualified_rule(
         None if list == ListKind::Deny => VerbSet::ALL,
         None => VerbSet::READ,
     };
+    // Whoever writes it expects something of it, and no request ever asks for it.
+    if name != "*" && verbs.contains(Verb::Admin) && members.contains_key("verbs") {
+        let problem = "the verb admin is about the cluster and not about names; it has a meaning only in a rule for \
+                       the name \"*\"";
+        return Err(wrong(problem.to_owned()));
+    }
     let stale_max_ms = match members.get("stale_max_ms") {
         None => 0,
         Some(bound) => bound.as_u64().ok_or_else(|| {
@@ -383,6 +389,15 @@ mod tests {
     }
 
     #[test]
+    fn p3_the_verb_admin_belongs_to_the_cluster() {
+        let policy = parse(&with_allow("{ name: \"*\", verbs: [admin] }")).unwrap();
+        assert!(policy.has_administrator());
+        assert!(!allows(&policy, "backend", Verb::Read, "a"));
+        let denied = "clients:\n  c:\n    deny: [{ name: \"db/*\", verbs: [admin] }]\n";
+        assert!(error(denied).contains("client c, deny rule 1 (\"db/*\")"));
+    }
+
+    #[test]
     fn p4_staleness_belongs_to_a_rule_that_reads() {
         let policy = parse(&with_allow(
             "{ name: ha, verbs: [read], stale_max_ms: 5000 }",
@@ -409,6 +424,10 @@ mod tests {
             ("\"a b\"", "a b"),
             ("17", "quote"),
             ("[nested]", "expected"),
+            (
+                "{ name: \"db/*\", verbs: [read, admin] }",
+                "about the cluster",
+            ),
         ] {
             let message = error(&with_allow(rule));
             assert!(

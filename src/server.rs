@@ -315,9 +315,16 @@ async fn settle(
         begin(&node, *init, token).await;
     }
     let mut told = false;
+    let mut by_key_file = false;
+    // A passphrase may come first; that unsealing is told by whoever did it.
     while vault.is_sealed() {
         match crate::service::unseal_with_key_file(&node, &vault, &config, own_slot.as_deref()) {
-            Ok(true) => tracing::info!("unsealed with the key file"),
+            Ok(true) => {
+                tracing::info!("unsealed with the key file");
+                by_key_file = true;
+                // At once: whoever seals the node from here on means it.
+                break;
+            }
             Ok(false) => {}
             Err(reason) if !told => {
                 told = true;
@@ -330,12 +337,23 @@ async fn settle(
         }
         tokio::time::sleep(RETRY).await;
     }
-    if let Some(blob) = own_slot {
-        let command = Command::Cluster(Box::new(ClusterCommand::AddNodeSlot { blob }));
-        while !done(&node, command.clone()).await {
-            tokio::time::sleep(RETRY).await;
+    let has_first = begun || own_slot.is_some();
+    let add_slot = async {
+        if let Some(blob) = own_slot {
+            let command = Command::Cluster(Box::new(ClusterCommand::AddNodeSlot { blob }));
+            while !done(&node, command.clone()).await {
+                tokio::time::sleep(RETRY).await;
+            }
         }
-    } else if !begun {
+    };
+    let tell = async {
+        if by_key_file {
+            crate::service::tell_unsealed_with_key_file(&node).await;
+        }
+    };
+    // Together, so that a new node's slot and its unsealing share an entry.
+    tokio::join!(add_slot, tell);
+    if !has_first {
         return;
     }
     if let Err(error) = files.first_is_done() {

@@ -28,6 +28,7 @@ mod cluster;
 mod credential;
 mod desk;
 mod due;
+mod epochs;
 mod identity;
 mod policies;
 mod seal;
@@ -42,10 +43,13 @@ pub use jarvis_crypto::SecretBytes;
 
 pub use desk::Desk;
 pub use identity::{ClientCertificate, Presented};
-pub use seal::unseal_with_key_file;
+pub use seal::{tell_unsealed_with_key_file, unseal_with_key_file};
 pub use secrets::{GotSecret, NewSecret};
 pub use vault::Vault;
 
+/// What a client with too many idempotency keys is told to wait, seconds: each is remembered for ten minutes, so that some
+/// go every minute where requests come evenly, and a repetition each second would be in vain.
+const IDEMPOTENCY_FULL_RETRY_SECS: u64 = 60;
 /// How much of a request's deadline is kept for the way back, so that the answer comes within it.
 const ANSWER_RESERVE: Duration = Duration::from_millis(200);
 
@@ -61,8 +65,11 @@ pub struct ServiceError {
     pub actual_version: Option<u64>,
     /// The client this is about, once it is known: floods of refusals are counted per client (I3).
     pub client: Option<String>,
-    /// Set where a limit refused before anything reached the log: what metrics and the trail's aggregates call it (I3).
+    /// Set where it is settled already why nothing reached the log, and no bucket is to be asked again: what metrics and
+    /// the trail's aggregates call it (I3).
     pub refused: Option<Reason>,
+    /// Seconds after which a repetition makes sense, where that is not the code's usual time.
+    pub retry_after_secs: Option<u64>,
 }
 
 impl ServiceError {
@@ -75,6 +82,7 @@ impl ServiceError {
             actual_version: None,
             client: None,
             refused: None,
+            retry_after_secs: None,
         }
     }
 
@@ -274,9 +282,7 @@ impl Service {
             state.policy_record().is_some_and(|record| match verb {
                 Verb::Admin => !record.policy.decide_admin(&caller.client).is_allow(),
                 Verb::List => !record.policy.clients.contains_key(caller.client.as_str()),
-                verb => {
-                    names.any(|name| !record.policy.decide(&caller.client, verb, name).is_allow())
-                }
+                verb => names.any(|name| record.policy.permit(&caller.client, verb, name).is_err()),
             })
         });
         if denied && caller.credential != Credential::System {
@@ -394,10 +400,13 @@ fn refused(rejection: Rejection, client: &str, what: &str) -> ServiceError {
             ErrorCode::IdempotencyKeyReused,
             "this Idempotency-Key was used for another request within the last 10 minutes; nothing was changed. Use a new key for a new request",
         ),
-        Rejection::IdempotencyFull => new(
-            ErrorCode::RateLimited,
-            "too many idempotency keys are remembered for this client (1,000) or in all (100,000); nothing was changed. Try again in a few minutes",
-        ),
+        Rejection::IdempotencyFull => ServiceError {
+            retry_after_secs: Some(IDEMPOTENCY_FULL_RETRY_SECS),
+            ..new(
+                ErrorCode::RateLimited,
+                "too many idempotency keys are remembered for this client (1,000) or in all (100,000); nothing was changed. Try again in a few minutes",
+            )
+        },
         Rejection::StaleEpoch { current } => new(
             ErrorCode::Internal,
             &format!(
@@ -418,4 +427,20 @@ fn refused(rejection: Rejection, client: &str, what: &str) -> ServiceError {
     };
     error.client = Some(client.to_owned());
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a11_a_full_table_of_idempotency_keys_is_not_asked_again_each_second() {
+        let full = refused(Rejection::IdempotencyFull, "backend", "a");
+        assert_eq!(full.code, ErrorCode::RateLimited);
+        assert_eq!(full.retry_after_secs, Some(IDEMPOTENCY_FULL_RETRY_SECS));
+        assert_eq!(
+            refused(Rejection::NotFound, "backend", "a").retry_after_secs,
+            None
+        );
+    }
 }

@@ -24,7 +24,7 @@ use jarvis_domain::name::ClientId;
 use jarvis_domain::token::TokenId;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Environment};
 
 mod init;
 mod join;
@@ -275,7 +275,7 @@ fn refuse_existing(files: &Files, config: &Config) -> Result<(), SetupError> {
 }
 
 fn load(path: &Path) -> Result<Config, SetupError> {
-    Ok(Config::load(Some(path), |name| std::env::var(name).ok())?.config)
+    Ok(Config::load(Some(path), &Environment::of_process())?.config)
 }
 
 /// The key file of this node; made if there is none.

@@ -51,10 +51,13 @@ fn one_node_of_three_answers_no_leader_and_allowed_stale_reads() {
     };
     let mut cluster = JARVIS.dev(&options);
     cluster.apply_policy(0, POLICY);
-    for name in ["stale/a", "fresh/a"] {
+    for name in ["stale/a", "stale/gone", "fresh/a"] {
         let write = Request::write(name, "example-before").client("backend");
         cluster.ask(0, &write).done();
     }
+    cluster
+        .ask_as_admin(0, Request::delete("/secret/stale%2Fgone"))
+        .done();
     let request = Request::post("/tokens", &json!({ "client": "backend" }));
     let created = cluster.ask_as_admin(0, request).done();
     let token = created["token"].as_str().expect("a token").to_owned();
@@ -89,6 +92,9 @@ fn one_node_of_three_answers_no_leader_and_allowed_stale_reads() {
         .bearer(&token)
         .request_id("t21-token");
     check_age(&cluster.ask(last, &request).done());
+    let gone = cluster.ask(last, &stale_read("stale/gone", "t21-gone"));
+    assert_eq!((gone.status, gone.error().as_str()), (404, "not_found"));
+    assert!(gone.text().contains("undeleted until"), "{}", gone.text());
     let missing = cluster.ask(last, &stale_read("stale/missing", "t21-missing"));
     assert_eq!(
         (missing.status, missing.error().as_str()),
@@ -211,6 +217,7 @@ fn check_trail(events: &[Value], node: u64) {
     for (id, outcome) in [
         ("t21-header", "allow"),
         ("t21-token", "allow"),
+        ("t21-gone", "not_found"),
         ("t21-missing", "not_found"),
     ] {
         let found: Vec<&Value> = events

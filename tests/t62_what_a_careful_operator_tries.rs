@@ -22,7 +22,7 @@ clients:
     allow:
       - database_url
       - { name: "listed/*", verbs: [list] }
-      - { name: "db/*", verbs: [admin] }
+      - { name: "db/*", verbs: [rotate] }
 "#;
 /// A start that was refused.
 const REFUSED: i32 = 1;

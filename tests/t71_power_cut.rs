@@ -7,8 +7,8 @@
 //!   all nodes:  both devices are cut right after an acknowledgement; remount, start, check
 //! ```
 //! Snapshots are made as often as possible, so that cuts fall between the trail's sync, the snapshot file and the purge.
-//! Before the cuts of each kind, writes go on until every node has purged its log anew: a slow machine makes the story
-//! longer, not emptier. `JARVIS_POWER_CUTS` says how many cuts of each kind are made.
+//! Before the cuts of each kind, writes go on until every node has made a snapshot and purged its log: a slow machine
+//! makes the story longer, not emptier. `JARVIS_POWER_CUTS` says how many cuts of each kind are made.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,7 +21,7 @@ use std::time::Duration;
 use jarvis_harness::checks::{self, Heads};
 use jarvis_harness::volumes::{Volume, cut_power};
 use jarvis_harness::workload::{Ledger, Writers};
-use jarvis_harness::{Cluster, Programs, eventually, files, phase, programs};
+use jarvis_harness::{Cluster, Programs, files, phase, programs, within};
 use tempfile::TempDir;
 
 /// What Cargo built.
@@ -39,6 +39,9 @@ const WRITES_BEFORE_CUT: usize = 60;
 const MORE_WRITES_PER_CUT: usize = 37;
 /// Acknowledged writes while one node is gone.
 const WRITES_WITHOUT_IT: usize = 30;
+/// A snapshot is due when as much log was written as the last one is long: up to two thousand writes, each behind a sync,
+/// on a machine that may be busy with something else.
+const PURGED_WITHIN: Duration = Duration::from_secs(240);
 
 #[test]
 #[ignore = "needs root: run by .ci/run"]
@@ -74,7 +77,7 @@ fn t71_what_was_acknowledged_survives_power_cuts() {
     ));
 }
 
-/// Writes until each node has two snapshots that it had not before, and has let go of the log behind them. Otherwise no cut
+/// Writes until each node has made a snapshot and let go of some of the log behind the one before it. Otherwise no cut
 /// could fall between snapshot and purge.
 fn purge_everywhere(cluster: &Cluster, ledger: &Arc<Ledger>) {
     phase("every node makes snapshots and purges its log behind them");
@@ -82,11 +85,13 @@ fn purge_everywhere(cluster: &Cluster, ledger: &Arc<Ledger>) {
     let segments: Vec<_> = cluster.nodes.iter().map(files::first_sequence).collect();
     let writers = Writers::start(ledger, &cluster.admins(), Duration::ZERO);
     for ((node, before), segment) in cluster.nodes.iter().zip(before).zip(segments) {
-        let what = format!("{} has two new snapshots and purged its log", node.name);
-        eventually(&what, || {
+        let what = format!("{} has a new snapshot and purged its log", node.name);
+        within(PURGED_WITHIN, &what, || {
             let snapshots = files::snapshots(node);
-            let are_new = !snapshots.iter().any(|snapshot| before.contains(snapshot));
-            let purged = snapshots.len() == 2 && are_new && files::first_sequence(node) > segment;
+            let is_new = snapshots
+                .last()
+                .is_some_and(|newest| !before.contains(newest));
+            let purged = is_new && snapshots.len() == 2 && files::first_sequence(node) > segment;
             purged.then_some(())
         });
     }

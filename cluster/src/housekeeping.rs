@@ -1,7 +1,7 @@
 //! What a node does by itself, round after round.
 //!
 //! - the leader: steers agreed time, makes members into learners and learners into voters, lets time pass for due
-//!   destructions, hands over when it is sealed or its disk is slow;
+//!   destructions (whether it is fit to lead, `hand_over` looks);
 //! - every node: keeps its own member record true, signs the trail, takes snapshots and purges by bytes (rule 7), fetches
 //!   audit segments it lacks, compresses closed ones.
 
@@ -16,7 +16,6 @@ use jarvis_domain::member::Member;
 use openraft::{BasicNode, ChangeMembers};
 use tokio::time::{Instant, timeout};
 
-use crate::leader::Leadership;
 use crate::network::{Lane, PeerError};
 use crate::node::Inner;
 use crate::protocol::{stream, to_bytes};
@@ -36,12 +35,8 @@ const CAUGHT_UP_ENTRIES: u64 = 200;
 const SEGMENTS_PER_ROUND: usize = 64;
 /// Voters at most (C1); further members stay learners.
 const MAX_VOTERS: usize = 5;
-/// How long a transfer of leadership may take until it counts as failed.
-const HAND_OVER_DEADLINE: Duration = Duration::from_secs(3);
 /// Room wanted beside the vault's own size before a snapshot is begun, bytes.
 const SNAPSHOT_ROOM: u64 = 64 * 1024 * 1024;
-/// A flush that takes longer than this makes the leader hand over (DESIGN 7).
-const SLOW_FLUSH: Duration = Duration::from_secs(1);
 
 /// The leader's rounds, for as long as the node lives.
 pub(crate) async fn lead(node: std::sync::Arc<Inner>) {
@@ -59,7 +54,6 @@ pub(crate) async fn lead(node: std::sync::Arc<Inner>) {
             node.propose_own(ClusterCommand::Tick, STEP_DEADLINE).await;
         }
         retire_trail(&node).await;
-        hand_over_if_unfit(&node).await;
     }
 }
 
@@ -183,91 +177,6 @@ async fn step<T, E: std::fmt::Display>(
         Ok(result) => result.map(|_| ()).map_err(|error| error.to_string()),
         Err(_) => Err("no answer in time".to_owned()),
     }
-}
-
-/// A sealed leader can not serve, a leader with a slow disk slows everyone: hand over if someone fitter has caught up.
-async fn hand_over_if_unfit(node: &Inner) {
-    let sealed = node.sealed.load(std::sync::atomic::Ordering::Relaxed);
-    let slow = node.wal.is_over_bound()
-        || node
-            .wal
-            .pending_flush()
-            .is_some_and(|since| since > SLOW_FLUSH);
-    if !sealed && !slow {
-        return;
-    }
-    let metrics = metrics(&node.raft);
-    let own = metrics.last_log_index.unwrap_or(0);
-    let replication = metrics.replication.unwrap_or_default();
-    let durable = |id: NodeId| {
-        let matched = replication.get(&id)?.as_ref();
-        matched.map(|matched| matched.index())
-    };
-    let others = node
-        .voters()
-        .into_iter()
-        .filter(|voter| *voter != node.shared.node_id);
-    let probes = futures_util::future::join_all(others.map(|voter| node.reporter.ask(voter))).await;
-    let fit = probes
-        .into_iter()
-        .flatten()
-        .map(|(probe, _)| probe)
-        .filter(|probe| !probe.sealed && probe.last_log + CAUGHT_UP_ENTRIES >= own)
-        // Where all disks are slow at once (one disk below all of them, a storm), nobody has made durable what this node
-        // could not: then an election, which waits for disks too, would only add to it.
-        .filter(|probe| !slow || durable(probe.node) > durable(node.shared.node_id));
-    if let Some(best) = fit.max_by_key(|probe| probe.last_log) {
-        tracing::info!(
-            to = best.node,
-            sealed,
-            slow,
-            "this leader is unfit and hands over"
-        );
-        if let Err(reason) = hand_over(&node.leadership, Some(best.node)).await {
-            tracing::warn!(reason, "handing over failed; it is tried again");
-        }
-    }
-}
-
-/// Transfers leadership from this node, and waits until it is gone.
-pub(crate) async fn hand_over(leadership: &Leadership, to: Option<NodeId>) -> Result<(), String> {
-    let metrics = metrics(&leadership.raft);
-    if metrics.current_leader != Some(metrics.id) {
-        return Err("this node does not lead".to_owned());
-    }
-    let voters: BTreeSet<NodeId> = metrics.membership_config.voter_ids().collect();
-    let target = match to {
-        Some(target) if target == metrics.id => return Ok(()),
-        Some(target) if voters.contains(&target) => target,
-        Some(target) => return Err(format!("node {target} is no voter")),
-        None => {
-            let replication = metrics.replication.clone().unwrap_or_default();
-            let candidates = replication
-                .into_iter()
-                .filter(|(id, _)| voters.contains(id) && *id != metrics.id);
-            let best = candidates
-                .max_by_key(|(_, matched)| *matched)
-                .map(|(id, _)| id);
-            best.ok_or("no other voter can take over")?
-        }
-    };
-    leadership
-        .raft
-        .trigger()
-        .transfer_leader(target)
-        .await
-        .map_err(|error| error.to_string())?;
-    let deadline = Instant::now() + HAND_OVER_DEADLINE;
-    while Instant::now() < deadline {
-        if leadership
-            .leader()
-            .is_some_and(|leader| leader != metrics.id)
-        {
-            return Ok(());
-        }
-        leadership.changed(Duration::from_millis(10)).await;
-    }
-    Err("no other node took over in time".to_owned())
 }
 
 /// The rounds every node makes.

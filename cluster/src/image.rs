@@ -1,12 +1,12 @@
 //! The sled image: a rebuildable copy of the state on disk that makes a start fast. Never the only copy of anything.
 //!
 //! One tree; key = kind byte ‖ encoded key; key `[0]` holds the head (scalars, applied log id, membership, state hash).
-//! A background thread coalesces many entries into one atomic batch, always of one published state, so the tree is
+//! A background thread coalesces many entries into one atomic batch, always of one view of the state, so the tree is
 //! the state as of some index, or it does not load. Whatever does not load (missing, damaged, panicking inside sled,
 //! wrong hash) is deleted and rebuilt from snapshot file and log: "empty" means rebuild, never "new node".
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -16,11 +16,13 @@ use jarvis_domain::table::RecordKey;
 use serde::{Deserialize, Serialize};
 
 use crate::raft::{LogId, StoredMembership};
-use crate::shared::lock;
+use crate::shared::{Live, Shared, lock};
 
 /// Between two batches. Longer coalesces more and replays more of the log at start; seconds of log replay in well
 /// under a second.
 const ROUND: Duration = Duration::from_secs(3);
+/// Changed records at which a batch is written without waiting for its time: bounds what is noted (rule 10).
+const HURRY_RECORDS: usize = 16 * 1024;
 /// sled's page cache: the image is written in order of change and read once, at start.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// Records in one sled batch while everything is rewritten; the head comes with the last.
@@ -35,7 +37,7 @@ struct ImageHead {
     hash: [u8; 32],
 }
 
-/// What apply hands over. Cheap to clone.
+/// Where apply says what changed. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct ImageSender {
     inner: Option<Arc<Inner>>,
@@ -43,8 +45,10 @@ pub(crate) struct ImageSender {
 
 #[derive(Default)]
 struct Inner {
-    pending: Mutex<Pending>,
+    asked: Mutex<Asked>,
     wake: Condvar,
+    /// Nobody writes an image any more.
+    gone: AtomicBool,
 }
 
 /// Says that nobody takes changes any more, however the thread ended.
@@ -52,19 +56,17 @@ struct Gone<'a>(&'a Inner);
 
 impl Drop for Gone<'_> {
     fn drop(&mut self) {
-        *lock(&self.0.pending) = Pending {
-            gone: true,
-            ..Pending::default()
-        };
+        self.0.gone.store(true, Ordering::Release);
     }
 }
 
+/// What the thread was asked for. Locked after the state, never before it.
 #[derive(Default)]
-struct Pending {
-    gone: bool,
-    dirty: BTreeSet<RecordKey>,
+struct Asked {
+    /// Everything changed.
     rewrite: bool,
-    state: Option<(State, Option<LogId>, StoredMembership)>,
+    /// Much changed: do not wait for the round.
+    hurry: bool,
     stop: bool,
 }
 
@@ -74,44 +76,30 @@ impl ImageSender {
         Self::default()
     }
 
-    /// These records changed; this is the state they changed in.
-    pub(crate) fn changed(
-        &self,
-        dirty: Vec<RecordKey>,
-        state: &State,
-        last_applied: Option<LogId>,
-        membership: &StoredMembership,
-    ) {
-        let Some(inner) = &self.inner else { return };
-        let mut pending = lock(&inner.pending);
-        if pending.gone {
-            return;
+    /// Entries were applied: what changed is noted in the state until the thread takes it.
+    pub(crate) fn noted(&self, state: &mut State) {
+        match &self.inner {
+            Some(inner) if !inner.gone.load(Ordering::Acquire) => {
+                if state.dirty_len() >= HURRY_RECORDS {
+                    lock(&inner.asked).hurry = true;
+                    inner.wake.notify_all();
+                }
+            }
+            _ => drop(state.take_dirty()),
         }
-        pending.dirty.extend(dirty);
-        pending.state = Some((state.clone(), last_applied, membership.clone()));
     }
 
-    /// Everything changed.
-    pub(crate) fn replaced(
-        &self,
-        state: &State,
-        last_applied: Option<LogId>,
-        membership: &StoredMembership,
-    ) {
-        let Some(inner) = &self.inner else { return };
-        let mut pending = lock(&inner.pending);
-        if pending.gone {
-            return;
+    /// Another state stands in the old one's place; called under its lock.
+    pub(crate) fn replaced(&self) {
+        if let Some(inner) = &self.inner {
+            lock(&inner.asked).rewrite = true;
         }
-        pending.rewrite = true;
-        pending.dirty.clear();
-        pending.state = Some((state.clone(), last_applied, membership.clone()));
     }
 
     /// Writes what is pending and ends the thread.
     pub(crate) fn stop(&self) {
         if let Some(inner) = &self.inner {
-            lock(&inner.pending).stop = true;
+            lock(&inner.asked).stop = true;
             inner.wake.notify_all();
         }
     }
@@ -168,56 +156,60 @@ impl Image {
     pub(crate) fn start(
         self,
         fresh: bool,
-        (state, last_applied, membership): (&State, Option<LogId>, &StoredMembership),
+        shared: Arc<Shared>,
     ) -> std::io::Result<(ImageSender, std::thread::JoinHandle<()>)> {
         let inner = Arc::new(Inner::default());
+        lock(&inner.asked).rewrite = fresh;
         let sender = ImageSender {
             inner: Some(inner.clone()),
         };
-        if fresh {
-            sender.replaced(state, last_applied, membership);
-        }
         let thread = std::thread::Builder::new()
             .name("image".to_owned())
-            .spawn(move || self.run(&inner))?;
+            .spawn(move || self.run(&inner, &shared))?;
         Ok((sender, thread))
     }
 
-    fn run(self, inner: &Inner) {
+    fn run(self, inner: &Inner, shared: &Shared) {
         let _gone = Gone(inner);
+        let mut written = None;
         loop {
-            let (work, stop) = {
-                let pending = lock(&inner.pending);
-                let (mut pending, _) = inner
+            let stop = {
+                let asked = lock(&inner.asked);
+                let (mut asked, _) = inner
                     .wake
-                    .wait_timeout_while(pending, ROUND, |pending| !pending.stop)
+                    .wait_timeout_while(asked, ROUND, |asked| !asked.stop && !asked.hurry)
                     .unwrap_or_else(std::sync::PoisonError::into_inner);
-                let dirty = std::mem::take(&mut pending.dirty);
-                let rewrite = std::mem::take(&mut pending.rewrite);
-                (
-                    pending.state.take().map(|state| (state, dirty, rewrite)),
-                    pending.stop,
-                )
+                asked.hurry = false;
+                asked.stop
             };
-            if let Some((state, dirty, rewrite)) = work
-                && let Err(error) = self.write(&state, &dirty, rewrite)
+            let (view, dirty, rewrite) = {
+                let mut live = shared.live();
+                let rewrite = std::mem::take(&mut lock(&inner.asked).rewrite);
+                let dirty = live.state.take_dirty();
+                let view = Live {
+                    state: live.state.clone(),
+                    last_applied: live.last_applied,
+                    membership: live.membership.clone(),
+                };
+                (view, dirty, rewrite)
+            };
+            let applied = view.last_applied;
+            if (rewrite || written != Some(applied))
+                && let Err(error) = self.write(&view, &dirty, rewrite)
             {
                 // Without an image the next start is slower, nothing else.
                 tracing::error!(path = %self.path.display(), %error, "the disk image can not be written; it is given up until the next start");
                 return;
             }
+            written = Some(applied);
             if stop {
                 return;
             }
         }
     }
 
-    fn write(
-        &self,
-        (state, last_applied, membership): &(State, Option<LogId>, StoredMembership),
-        dirty: &BTreeSet<RecordKey>,
-        rewrite: bool,
-    ) -> sled::Result<()> {
+    fn write(&self, view: &Live, dirty: &[RecordKey], rewrite: bool) -> sled::Result<()> {
+        let state = &view.state;
         let mut batch = sled::Batch::default();
         if rewrite {
             self.db.clear()?;
@@ -226,16 +218,15 @@ impl Image {
             }
         }
         for (kind, key) in dirty {
-            let record_key = (*kind, key.clone());
-            match state.record(&record_key) {
+            match state.record(*kind, key) {
                 Some(value) => batch.insert(place(*kind, key), value),
                 None => batch.remove(place(*kind, key)),
             }
         }
         let head = ImageHead {
             core: state.core_bytes(),
-            last_applied: *last_applied,
-            membership: membership.clone(),
+            last_applied: view.last_applied,
+            membership: view.membership.clone(),
             hash: state.hash(),
         };
         batch.insert(&HEAD_KEY, encode(&head));

@@ -10,6 +10,7 @@ mod barrier;
 mod clock;
 mod directory;
 pub mod env;
+mod hand_over;
 mod housekeeping;
 mod image;
 mod leader;

@@ -128,6 +128,8 @@ pub(crate) struct Inner {
     tasks: std::sync::Mutex<Vec<tokio::task::AbortHandle>>,
 }
 
+/// Between two looks at whether Raft still runs: its core reports several changes per entry.
+const WATCH_PAUSE: Duration = Duration::from_millis(50);
 /// Fixed cost charged per command against the bytes in flight.
 const COMMAND_OVERHEAD: usize = 256;
 
@@ -145,6 +147,7 @@ impl Node {
         let tasks = [
             tokio::spawn(crate::housekeeping::lead(inner.clone())).abort_handle(),
             tokio::spawn(crate::housekeeping::keep(inner.clone())).abort_handle(),
+            tokio::spawn(crate::hand_over::while_unfit(inner.clone())).abort_handle(),
             tokio::spawn(watch_raft(inner.clone())).abort_handle(),
         ];
         crate::shared::lock(&inner.tasks).extend(tasks);
@@ -351,7 +354,7 @@ impl Node {
     pub async fn transfer_leader(&self, to: Option<NodeId>) -> Result<(), String> {
         let leader = self.leader().ok_or("there is no leader to hand over")?;
         if leader == self.id() {
-            return crate::housekeeping::hand_over(&self.inner.leadership, to).await;
+            return crate::hand_over::hand_over(&self.inner.reporter, to).await;
         }
         let links = &self.inner.leadership.links;
         let address = links
@@ -514,7 +517,7 @@ impl Inner {
 async fn watch_raft(inner: Arc<Inner>) {
     let mut changes = inner.raft.metrics();
     loop {
-        let state = crate::raft::metrics(&inner.raft).running_state;
+        let state = changes.borrow_watched().running_state.clone();
         if let Err(fatal) = state {
             (inner.config.on_fatal)(format!("raft stopped: {fatal}"));
             return;
@@ -524,6 +527,7 @@ async fn watch_raft(inner: Arc<Inner>) {
             (inner.config.on_fatal)("raft is gone".to_owned());
             return;
         }
+        tokio::time::sleep(WATCH_PAUSE).await;
     }
 }
 

@@ -146,9 +146,10 @@ impl Peers {
                 leader: self.leadership.leader(),
             };
         }
-        // The frame buffer is shared: what goes into the log is a copy of its own.
-        let commands = Bytes::copy_from_slice(&request.commands);
-        self.leadership.append(request.envelope, commands).await
+        // Decoding made a copy of their own: the frame's buffer is not kept alive by the log.
+        self.leadership
+            .append(request.envelope, request.commands)
+            .await
     }
 
     async fn read_index(&self) -> ReadIndex {
@@ -169,7 +170,7 @@ impl Peers {
     }
 
     async fn hand_over(&self, to: Option<u64>) -> Result<Bytes, String> {
-        crate::housekeeping::hand_over(&self.leadership, to)
+        crate::hand_over::hand_over(&self.reporter, to)
             .await
             .map(|()| Bytes::new())
     }

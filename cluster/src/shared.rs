@@ -12,6 +12,7 @@ use jarvis_domain::window::Envelope;
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::AgreedClock;
+use crate::raft::{LogId, StoredMembership};
 
 /// Batches whose replies are kept for origins that got past them by a snapshot. An origin keeps at most four in flight.
 const RECENT_BATCHES: usize = 64;
@@ -19,12 +20,20 @@ const RECENT_BATCHES: usize = 64;
 /// The replies of one batch.
 pub(crate) type Replies = Arc<Vec<Reply>>;
 
+/// What apply works on. Whoever needs it for longer than a look takes a view: a clone shares all records, and only while one
+/// is held must apply copy what it changes.
+pub(crate) struct Live {
+    pub(crate) state: State,
+    pub(crate) last_applied: Option<LogId>,
+    pub(crate) membership: StoredMembership,
+}
+
 /// Shared between apply and everyone else on the node.
 pub(crate) struct Shared {
     pub(crate) node_id: NodeId,
     pub(crate) incarnation: u64,
     pub(crate) clock: AgreedClock,
-    view: Mutex<State>,
+    live: Mutex<Live>,
     applied: watch::Sender<u64>,
     /// Monotonic ms, plus one, at which this node asked for something it has since applied; 0 = never.
     fresh_since: AtomicU64,
@@ -33,13 +42,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(node_id: NodeId, incarnation: u64, clock: AgreedClock, state: State) -> Self {
-        let (applied, _) = watch::channel(state.core.applied.index);
+    pub(crate) fn new(node_id: NodeId, incarnation: u64, clock: AgreedClock, live: Live) -> Self {
+        let (applied, _) = watch::channel(live.state.core.applied.index);
         Self {
             node_id,
             incarnation,
             clock,
-            view: Mutex::new(state),
+            live: Mutex::new(live),
             applied,
             fresh_since: AtomicU64::new(0),
             waiters: Mutex::default(),
@@ -47,17 +56,22 @@ impl Shared {
         }
     }
 
-    /// The state as last published: cheap, and possibly behind the cluster.
+    /// The state as of the last applied entry: cheap, and possibly behind the cluster.
     pub(crate) fn view(&self) -> State {
-        lock(&self.view).clone()
+        lock(&self.live).state.clone()
     }
 
-    /// Looks at the published state without cloning it; keep it short.
+    /// Looks at the state without cloning it; keep it short, apply waits meanwhile.
     pub(crate) fn with_view<T>(&self, look: impl FnOnce(&State) -> T) -> T {
-        look(&lock(&self.view))
+        look(&lock(&self.live).state)
     }
 
-    /// Waits until the published state reached an index.
+    /// For apply and the disk image only. Held for one entry at most, and never while the disk works.
+    pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
+        lock(&self.live)
+    }
+
+    /// Waits until the state reached an index, and its audit lines are written.
     pub(crate) async fn reached(&self, index: u64) {
         let mut applied = self.applied.subscribe();
         // The sender lives as long as `self`: waiting can not fail.
@@ -84,10 +98,9 @@ impl Shared {
         )
     }
 
-    /// Publishes a state; afterwards replies may go out.
-    pub(crate) fn publish(&self, state: State) {
-        let index = state.core.applied.index;
-        *lock(&self.view) = state;
+    /// Tells that everything up to the state's index is applied and its lines are written; afterwards replies may go out.
+    pub(crate) fn announce(&self) {
+        let index = self.with_view(|state| state.core.applied.index);
         self.applied.send_replace(index);
     }
 

@@ -41,7 +41,7 @@ mod writer;
 
 use frame::{FRAME_HEADER_BYTES, Kind};
 use live_log::{Found, Place};
-use shared::{Closing, Shared, State};
+use shared::{Closing, Haste, Shared, State};
 use writer::{Start, Writer};
 
 /// Default length of a segment: small enough that purging frees space in steps of a few percent of what is kept (at
@@ -346,7 +346,18 @@ impl Wal {
     /// `done` gets an error if the log failed or is closed, and `InvalidInput` (with nothing queued, and on the calling
     /// thread) if an entry does not continue the log or a payload is longer than [`MAX_RECORD_BYTES`].
     pub fn submit(&self, records: Vec<Record>, done: Done) {
-        self.handle.shared.enqueue(records, done);
+        self.enqueue(records, Haste::Awaited, done);
+    }
+
+    /// Queues a record that nobody waits for and that may be lost in a crash. It keeps its place in the order and becomes
+    /// durable with the next submission, or within some 20 ms where there is none: it costs a busy log no flush. With
+    /// [`Driver::Inline`] it is written at once. A log that failed or is closed does not take it.
+    pub fn submit_unhurried(&self, record: Record) {
+        self.enqueue(vec![record], Haste::None, Box::new(|_| {}));
+    }
+
+    fn enqueue(&self, records: Vec<Record>, haste: Haste, done: Done) {
+        self.handle.shared.enqueue(records, haste, done);
         if self.handle.driver == Driver::Inline {
             self.handle.shared.drain();
         }

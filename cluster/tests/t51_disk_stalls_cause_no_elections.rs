@@ -90,6 +90,9 @@ async fn t51_disk_stalls_cause_no_elections() {
     phase("a sync of the leader's log does not come to an end");
     story.the_leader_hands_over().await;
 
+    phase("a leader whose disk hangs is asked to hand over");
+    story.who_asks_for_a_hand_over_learns_of_it().await;
+
     let Story { cluster, load, .. } = story;
     load.stop().await;
     assert_eq!(Box::pin(cluster.stop()).await, Vec::<String>::new());
@@ -181,18 +184,10 @@ impl Story {
     /// A leader whose disk hangs gives its office away while the disk still hangs, and follows once it is back.
     async fn the_leader_hands_over(&self) {
         let old = self.cluster.leader().await;
-        let old_id = self.cluster.nodes[old].id();
-        let names_another = |node: &Node| node.leader().is_some_and(|leader| leader != old_id);
-        let nodes = self.cluster.nodes.iter();
-        let others: Vec<&Node> = nodes.filter(|node| node.id() != old_id).collect();
-
         self.pulse.take_worst();
         let begun = Instant::now();
         self.cluster.stall(old, ENDLESS_STALL, Duration::ZERO);
-        until("the others have another leader", || {
-            others.iter().all(|node| names_another(node))
-        })
-        .await;
+        self.the_others_have_another(old).await;
         let (took, stood_still) = (begun.elapsed(), self.pulse.take_worst());
         eprintln!("handed over after {took:?}");
         assert!(
@@ -211,9 +206,42 @@ impl Story {
         })
         .await;
 
+        self.the_old_leader_follows(old).await;
+    }
+
+    /// The old leader's Raft saves the new leader's vote before it knows of it, and waits for the disk that hangs.
+    async fn who_asks_for_a_hand_over_learns_of_it(&self) {
+        let old = self.cluster.leader().await;
+        let node = &self.cluster.nodes[old];
+        self.cluster.stall(old, ENDLESS_STALL, Duration::ZERO);
+        until("a sync of the leader's log hangs", || {
+            node.wal()
+                .pending_flush()
+                .is_some_and(|since| since > STALL)
+        })
+        .await;
+        assert_eq!(node.transfer_leader(None).await, Ok(()));
+        self.the_others_have_another(old).await;
+        self.the_old_leader_follows(old).await;
+    }
+
+    async fn the_others_have_another(&self, old: usize) {
+        let nodes = self.cluster.nodes.iter().enumerate();
+        let others: Vec<&Node> = nodes
+            .filter(|(position, _)| *position != old)
+            .map(|(_, node)| node)
+            .collect();
+        until("the others have another leader", || {
+            others.iter().all(|node| self.names_another(node, old))
+        })
+        .await;
+    }
+
+    /// Once its disk is back, and all three serve.
+    async fn the_old_leader_follows(&self, old: usize) {
         self.cluster.release();
         until("the old leader follows", || {
-            names_another(&self.cluster.nodes[old])
+            self.names_another(&self.cluster.nodes[old], old)
         })
         .await;
         let before = self.load.acknowledged();
@@ -222,6 +250,12 @@ impl Story {
             now.iter().zip(&before).all(|(now, before)| now > before)
         })
         .await;
+    }
+
+    /// Whether a node takes another one for the leader than that.
+    fn names_another(&self, node: &Node, old: usize) -> bool {
+        let old_id = self.cluster.nodes[old].id();
+        node.leader().is_some_and(|leader| leader != old_id)
     }
 }
 

@@ -38,7 +38,7 @@ impl ApiError {
         let status = StatusCode::from_u16(error.code.http_status())
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(body)).into_response();
-        if let Some(seconds) = retry_after(error.code) {
+        if let Some(seconds) = error.retry_after_secs.or(retry_after(error.code)) {
             response.headers_mut().insert("retry-after", seconds.into());
         }
         if error.code == ErrorCode::Unauthenticated {
@@ -61,11 +61,34 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Seconds after which a repetition makes sense.
+/// Seconds after which a repetition makes sense, unless the error itself knows better.
 const fn retry_after(code: ErrorCode) -> Option<u64> {
     match code {
         ErrorCode::NoLeader | ErrorCode::RateLimited => Some(1),
         ErrorCode::Sealed | ErrorCode::AuditFull => Some(10),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a7_retry_after_is_the_code_s_unless_the_error_knows_better() {
+        let seconds = |error: ServiceError| {
+            let response = ApiError(error).render("r-1");
+            let header = response.headers().get("retry-after");
+            header.map(|value| value.to_str().unwrap().to_owned())
+        };
+        let full = ServiceError::new(ErrorCode::RateLimited, "too many");
+        let longer = ServiceError {
+            retry_after_secs: Some(60),
+            ..full.clone()
+        };
+        assert_eq!(seconds(full).as_deref(), Some("1"));
+        assert_eq!(seconds(longer).as_deref(), Some("60"));
+        let never = ServiceError::new(ErrorCode::NotFound, "x does not exist");
+        assert_eq!(seconds(never), None);
     }
 }

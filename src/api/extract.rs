@@ -26,6 +26,10 @@ const BODY_DEADLINE: Duration = Duration::from_secs(20);
 const DRAIN_BYTES: u64 = 8 * 1024 * 1024;
 /// And for so long.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+/// Of the parser's words no more than this is repeated, bytes: an unknown field's name is the client's.
+const MAX_SHOWN_ERROR_BYTES: usize = 400;
+/// Longest path of a field that is repeated, bytes: more than any of ours has.
+const MAX_SHOWN_PATH_BYTES: usize = 64;
 /// Longest idempotency key, bytes.
 const MAX_KEY_BYTES: usize = jarvis_domain::limits::MAX_IDEMPOTENCY_KEY_BYTES;
 
@@ -241,7 +245,9 @@ pub(super) fn json<T: DeserializeOwned>(bytes: &SecretBytes) -> Result<T, ApiErr
     // serde_json's message can quote the value it stumbled over: only where, and of which kind, is told.
     serde_json::from_slice(text).map_err(|error| {
         let problem = match error.classify() {
-            serde_json::error::Category::Data => describe_data_error(&error),
+            serde_json::error::Category::Data => {
+                describe_data_error(&error, field_of_error::<T>(text).as_deref())
+            }
             serde_json::error::Category::Eof => "it ends early".to_owned(),
             _ => "it is not JSON".to_owned(),
         };
@@ -252,17 +258,58 @@ pub(super) fn json<T: DeserializeOwned>(bytes: &SecretBytes) -> Result<T, ApiErr
     })
 }
 
-/// Unknown and missing fields are named; anything else could hold a value.
-fn describe_data_error(error: &serde_json::Error) -> String {
+/// Unknown and missing fields are named; anything else could hold a value, of which only the field and what it expects
+/// are told.
+fn describe_data_error(error: &serde_json::Error, field: Option<&str>) -> String {
     let text = error.to_string();
-    let named = ["missing field", "unknown field", "duplicate field"]
-        .iter()
-        .any(|start| text.starts_with(start));
-    if named && text.len() < 400 {
-        text.split(" at line").next().unwrap_or_default().to_owned()
-    } else {
-        "a field has the wrong type".to_owned()
+    let begins_with = |starts: &[&str]| starts.iter().any(|start| text.starts_with(start));
+    if begins_with(&["missing field", "unknown field", "duplicate field"])
+        && text.len() < MAX_SHOWN_ERROR_BYTES
+    {
+        return text.split(" at line").next().unwrap_or_default().to_owned();
     }
+    let field = match field {
+        Some(field) => format!("the field `{field}`"),
+        None => "a field".to_owned(),
+    };
+    let is_serde_s = begins_with(&["invalid type", "invalid value", "unknown variant"]);
+    // What is expected comes last, whatever the value holds.
+    let expected = text
+        .rsplit_once(", expected ")
+        .map(|(_, expected)| expected);
+    match expected.filter(|_| is_serde_s) {
+        Some(expected) => {
+            let expected = expected.split(" at line").next().unwrap_or_default();
+            let expected = in_plain_words(expected);
+            format!("{field} has the wrong type or value, expected is {expected}")
+        }
+        None => format!("{field} has the wrong type"),
+    }
+}
+
+/// What serde expects, without the names of Rust's types.
+fn in_plain_words(expected: &str) -> &str {
+    match expected {
+        "u32" | "u64" => "a whole number, not negative",
+        "a boolean" => "true or false",
+        "a sequence" => "an array",
+        expected if expected.starts_with("struct ") => "an object",
+        expected => expected,
+    }
+}
+
+/// The path of the field at which reading stopped, such as `writes[0].cas`: a second reading that remembers its way, which
+/// costs too much for every request. A path holds names and numbers, no values; names that are none of ours are not told.
+fn field_of_error<T: DeserializeOwned>(text: &[u8]) -> Option<String> {
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let error = serde_path_to_error::deserialize::<_, T>(&mut reader).err()?;
+    let path = error.path().to_string();
+    let is_plain =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.[]".contains(&byte);
+    let is_name = path.len() <= MAX_SHOWN_PATH_BYTES
+        && path.starts_with(|first: char| first.is_ascii_lowercase())
+        && path.bytes().all(is_plain);
+    is_name.then_some(path)
 }
 
 /// The header as `/openapi.json` describes it; [`idempotency`] reads it.
@@ -325,4 +372,56 @@ pub(super) async fn asked<T: DeserializeOwned>(
     let key = idempotency(app, &parts, bytes.expose())?;
     let body = json(&bytes)?;
     Ok(Asked { caller, body, key })
+}
+
+#[cfg(test)]
+mod tests {
+    use jarvis_wire::secrets::{BatchWrite, DestroySecret, WriteSecret};
+
+    use super::*;
+
+    fn complaint<T: DeserializeOwned>(body: &str) -> String {
+        match json::<T>(&SecretBytes::new(body.as_bytes().to_vec())) {
+            Ok(_) => panic!("accepted: {body}"),
+            Err(error) => error.0.message,
+        }
+    }
+
+    #[test]
+    fn a7_the_field_is_named_and_what_it_expects_and_never_its_value() {
+        for (body, parts) in [
+            (
+                r#"{"name":"a","value":"b","cas":"17"}"#,
+                ["`cas`", "a whole number"],
+            ),
+            (
+                r#"{"name":"a","value":"b","cas":-17}"#,
+                ["`cas`", "a whole number"],
+            ),
+            (r#"{"name":"a","value":17}"#, ["`value`", "a string"]),
+            (r#"{"name":"a","value":{"x":17}}"#, ["`value`", "a string"]),
+            (
+                r#"{"name":"a","value":"b","encoding":"17"}"#,
+                ["`encoding`", "`utf8` or `base64`"],
+            ),
+            (
+                r#"{"name":"a","value":"b","encoding":"17, expected is 17"}"#,
+                ["`encoding`", "`utf8` or `base64`"],
+            ),
+            (r#"17"#, ["a field", "an object"]),
+            (r#"{"name":"a"}"#, ["missing field `value`", "line 1"]),
+            (r#"{"name":"a","x":1}"#, ["unknown field `x`", "line 1"]),
+        ] {
+            let said = complaint::<WriteSecret>(body);
+            for part in parts {
+                assert!(said.contains(part), "'{part}' is missing: {said}");
+            }
+            assert!(!said.contains("17") || said.contains("column 17"), "{said}");
+        }
+        let said = complaint::<BatchWrite>(r#"{"writes":[{"name":"a","value":"b"},{"name":5}]}"#);
+        assert!(said.contains("`writes[1].name`"), "{said}");
+        let said = complaint::<DestroySecret>(r#"{"versions":["example-not-a-secret"]}"#);
+        assert!(said.contains("`versions[0]`"), "{said}");
+        assert!(!said.contains("example"), "{said}");
+    }
 }

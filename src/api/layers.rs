@@ -1,6 +1,7 @@
 //! What happens around every handler: request id, limits, metrics, the body of an error.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::{MatchedPath, Request, State};
@@ -38,10 +39,7 @@ pub(super) async fn around(State(app): State<App>, mut request: Request, next: N
     let permit = PermitSlot::default();
     request.extensions_mut().insert(permit.clone());
     let method = request.method().clone();
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map(|path| path.as_str().to_owned());
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let response = match refuse_remote(&app, &request) {
         Some(error) => ApiError::from(error).into_response(),
         None => next.run(request).await,
@@ -53,12 +51,13 @@ pub(super) async fn around(State(app): State<App>, mut request: Request, next: N
     }
     let took = node.monotonic().saturating_sub(started);
     let status = response.status().as_u16();
+    let route = route.as_ref().map(MatchedPath::as_str);
     app.metrics
-        .http_request(method.as_str(), route.as_deref(), status, took);
+        .http_request(method.as_str(), route, status, took);
     tracing::debug!(
         request_id = &*id.0,
         method = method.as_str(),
-        route = route.as_deref().unwrap_or("none"),
+        route = route.unwrap_or("none"),
         status,
         took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         "request"
@@ -87,7 +86,11 @@ fn judge(app: &App, error: ServiceError) -> ServiceError {
     let client = error.client.as_deref();
     if let Some(reason) = error.refused {
         // The others were counted for the trail by the bucket that refused them.
-        if matches!(reason, Reason::Overloaded | Reason::Remote) {
+        let is_uncounted = matches!(
+            reason,
+            Reason::Overloaded | Reason::Remote | Reason::Unauthenticated
+        );
+        if is_uncounted {
             app.limits.count(reason, client);
         }
         app.metrics.refused(reason);
@@ -157,12 +160,20 @@ fn request_id(app: &App, headers: &HeaderMap) -> Arc<str> {
     };
     match given.filter(is_plain) {
         Some(id) => id.into(),
-        None => {
-            let mut bytes = [0; 8];
-            app.service.node().env().random.fill(&mut bytes);
-            hex::encode(bytes).into()
-        }
+        None => format!("{:016x}", next_number(app)).into(),
     }
+}
+
+/// For requests that bring no id: from a random beginning, one after the other. Ids are for tracing only (A11); asking the
+/// operating system for each costs a system call.
+fn next_number(app: &App) -> u64 {
+    static NEXT: OnceLock<AtomicU64> = OnceLock::new();
+    let next = NEXT.get_or_init(|| {
+        let mut bytes = [0; 8];
+        app.service.node().env().random.fill(&mut bytes);
+        AtomicU64::new(u64::from_le_bytes(bytes))
+    });
+    next.fetch_add(1, Ordering::Relaxed)
 }
 
 #[cfg(test)]

@@ -41,7 +41,13 @@ pub(super) async fn seal(
 ) -> Result<Json<SealStatus>, ApiError> {
     let (parts, _) = request.into_parts();
     let caller = extract::caller(&app, &parts).await?;
-    Ok(Json(app.service.seal(caller).await?))
+    // Goes on when the client does not wait: the trail says that this node is sealed, so it must be.
+    let service = app.service.clone();
+    let sealing = tokio::spawn(async move { service.seal(caller).await });
+    let sealed = sealing
+        .await
+        .map_err(|_| ApiError::new(ErrorCode::Internal, "sealing was interrupted"))?;
+    Ok(Json(sealed?))
 }
 
 /// Adds a passphrase slot; repeated under the same Idempotency-Key, the first one is named again.
@@ -69,7 +75,7 @@ pub(super) async fn remove_slot(
     Ok(Json(app.service.remove_slot(caller, &slot, key).await?))
 }
 
-/// Starts a new key epoch and re-wraps every version to it.
+/// Starts a new key epoch and re-encrypts versions under it for a few seconds. Until `left` is 0 the same request goes on.
 #[utoipa::path(post, path = "/sys/epochs/rotate", params(IdempotencyKey), responses((status = 200, body = EpochRotated)))]
 pub(super) async fn rotate_epoch(
     State(app): State<App>,
@@ -78,7 +84,7 @@ pub(super) async fn rotate_epoch(
     let (parts, _) = request.into_parts();
     let caller = extract::caller(&app, &parts).await?;
     let key = extract::idempotency(&app, &parts, b"")?;
-    // Goes on when the client does not wait: half a rotation helps nobody.
+    // Goes on when the client does not wait: half a round helps nobody.
     let service = app.service.clone();
     let rotation = tokio::spawn(async move { service.rotate_epoch(caller, key).await });
     let rotated = rotation

@@ -62,6 +62,12 @@ pub(super) async fn read(State(app): State<App>, request: Request) -> Result<Res
     let caller = extract::caller(&app, &parts).await?;
     let name = extract::name(&app, &mut parts).await?;
     let query: ReadQuery = extract::query(&mut parts).await?;
+    if query.max_age_ms.is_some() && query.consistency != Some(Consistency::Stale) {
+        // Whoever bounds the age expects that there is one.
+        return Err(ApiError::invalid(
+            "max_age_ms bounds a stale read: add consistency=stale, or leave it out (every other read is up to date)",
+        ));
+    }
     let got = match query.consistency {
         Some(Consistency::Stale) => {
             app.service

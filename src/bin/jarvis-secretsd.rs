@@ -6,9 +6,13 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use jarvis_secretsd::cli::install_crypto_provider;
-use jarvis_secretsd::config::Config;
+use jarvis_secretsd::config::{Config, Environment};
 use jarvis_secretsd::dev::DevArgs;
 use jarvis_secretsd::{dev, hardening, server, telemetry};
+
+/// Apply, HTTP and the codec allocate much and briefly: about an eighth more requests than with the C library's (ADR 0009).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A secrets server that keeps working when a machine dies.
 #[derive(Parser)]
@@ -53,7 +57,7 @@ fn run_server(arguments: ServerArgs) -> ExitCode {
     if arguments.exit_with_stdin {
         hardening.extend(hardening::die_with_parent());
     }
-    let loaded = match Config::load(arguments.config.as_deref(), |name| std::env::var(name).ok()) {
+    let loaded = match Config::load(arguments.config.as_deref(), &Environment::of_process()) {
         Ok(loaded) => loaded,
         Err(error) => {
             eprintln!("jarvis-secretsd: {error}");

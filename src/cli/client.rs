@@ -352,8 +352,16 @@ fn idempotency_key_of(call: &Call) -> Result<Option<String>, CliError> {
     }
     match call.idempotency_key() {
         Some(key) => Ok(Some(key.to_owned())),
-        None => random_hex(IDEMPOTENCY_KEY_BYTES).map(Some),
+        None => new_idempotency_key().map(Some),
     }
+}
+
+/// A key for a write that is asked for more than once.
+///
+/// # Errors
+/// When the operating system gives no random bytes.
+pub(crate) fn new_idempotency_key() -> Result<String, CliError> {
+    random_hex(IDEMPOTENCY_KEY_BYTES)
 }
 
 fn unknown(idempotency_key: Option<String>, cause: String) -> CliError {

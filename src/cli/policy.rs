@@ -25,7 +25,7 @@ pub(crate) enum PolicyCommand {
     Explain(ExplainArgs),
 }
 
-/// `policy apply FILE [--dry-run]`
+/// `policy apply FILE [--dry-run] [--allow-no-administrator]`
 #[derive(Args)]
 pub(crate) struct ApplyArgs {
     /// The policy, YAML
@@ -33,6 +33,9 @@ pub(crate) struct ApplyArgs {
     /// Check it and show the difference only
     #[arg(long)]
     dry_run: bool,
+    /// Accept a policy that lets nobody administer: nobody can ever change it again
+    #[arg(long)]
+    allow_no_administrator: bool,
     #[command(flatten)]
     repeat: RepeatArgs,
 }
@@ -100,6 +103,7 @@ async fn apply(client: &Client, args: ApplyArgs) -> Result<(), CliError> {
         policy,
         cas: Some(current.version),
         dry_run: args.dry_run,
+        allow_no_administrator: args.allow_no_administrator,
     };
     let call = Call::put(["policy"])
         .json(&body)?

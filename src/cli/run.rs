@@ -1,6 +1,8 @@
 //! `run -- CMD`: values into the child's environment, and nowhere else (L3).
 //!
 //! The command takes this process's place (`exec`), so that signals, the terminal and the exit code are the child's own.
+//! Who may write a secret chooses values for it, and not what is run: a name that would become `PATH` or `LD_PRELOAD` is
+//! refused.
 
 use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
@@ -18,6 +20,11 @@ use super::error::CliError;
 const COMMAND_NOT_FOUND: u8 = 127;
 /// What a shell answers for a command that it can not start.
 const COMMAND_NOT_STARTED: u8 = 126;
+
+/// Variables that choose the program, or the script that a shell runs before it.
+const CODE_VARIABLES: [&str; 2] = ["PATH", "BASH_ENV"];
+/// Beginnings of those by which a loader puts libraries into every program.
+const LOADER_PREFIXES: [&str; 2] = ["LD_", "DYLD_"];
 
 /// `run [--prefix P | --names A,B] [--strip-prefix] -- CMD ARGS…`
 #[derive(Args)]
@@ -46,6 +53,15 @@ pub(crate) async fn run(client: &Client, args: RunArgs) -> Result<ExitCode, CliE
     let mut command = Command::new(program);
     command.args(arguments);
     for (variable, secret) in with_environment_names(&secrets, strip)? {
+        if chooses_code(&variable) {
+            return Err(CliError::Usage(format!(
+                "{} would become {variable}, which decides what is run here: nothing was started. Choose other secrets \
+                 with --prefix or --names, or write this one under another name (app/{} becomes another variable, \
+                 without --strip-prefix)",
+                secret.name,
+                variable.to_ascii_lowercase()
+            )));
+        }
         let value = value_bytes(secret)?;
         if value.contains(&0) {
             return Err(CliError::Usage(format!(
@@ -56,6 +72,14 @@ pub(crate) async fn run(client: &Client, args: RunArgs) -> Result<ExitCode, CliE
         command.env(variable, OsStr::from_bytes(&value));
     }
     Err(not_started(program, &command.exec()))
+}
+
+/// Whether a variable decides which code runs, before the command's own first line.
+fn chooses_code(variable: &str) -> bool {
+    CODE_VARIABLES.contains(&variable)
+        || LOADER_PREFIXES
+            .iter()
+            .any(|prefix| variable.starts_with(prefix))
 }
 
 fn not_started(program: &OsStr, error: &std::io::Error) -> CliError {
@@ -70,6 +94,22 @@ fn not_started(program: &OsStr, error: &std::io::Error) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn l3_no_secret_chooses_what_is_run() {
+        for refused in [
+            "PATH",
+            "BASH_ENV",
+            "LD_PRELOAD",
+            "LD_LIBRARY_PATH",
+            "DYLD_INSERT_LIBRARIES",
+        ] {
+            assert!(chooses_code(refused), "{refused}");
+        }
+        for taken in ["DATABASE_URL", "APP_PATH", "PATHS", "LDAP_PASSWORD", "HOME"] {
+            assert!(!chooses_code(taken), "{taken}");
+        }
+    }
 
     #[test]
     fn l3_a_command_that_can_not_start_answers_as_a_shell_would() {

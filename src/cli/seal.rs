@@ -6,6 +6,7 @@
 use std::convert::identity;
 use std::io::{BufRead, IsTerminal};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use jarvis_wire::seal::{
@@ -14,7 +15,7 @@ use jarvis_wire::seal::{
 use jarvis_wire::{ErrorCode, SecretText};
 use zeroize::Zeroizing;
 
-use super::client::{Call, Client};
+use super::client::{Call, Client, new_idempotency_key};
 use super::error::CliError;
 use super::output::{Columns, or_dash, print, print_line};
 use super::retry::RepeatArgs;
@@ -26,6 +27,10 @@ const WRONG_PASSPHRASE: &str =
     "Type it again; `jarvis-secrets seal status` shows an administrator the slots";
 /// After removing what is not there: names of secrets would not help.
 const UNKNOWN_SLOT: &str = "`jarvis-secrets seal status` shows the slots";
+/// Rounds of re-encrypting in a row after which as many versions are left as before: then waiting helps no more.
+const IDLE_ROUNDS: u32 = 10;
+/// After such a round: what stood in its way, an election or another rotation, lasts about as long.
+const IDLE_PAUSE: Duration = Duration::from_millis(500);
 
 /// `seal [status | add-passphrase | remove-slot N | rotate-epoch]`
 #[derive(Args)]
@@ -47,7 +52,7 @@ enum SealCommand {
         #[command(flatten)]
         repeat: RepeatArgs,
     },
-    /// Encrypt new versions under a new key epoch
+    /// Begin a new key epoch, and encrypt every version anew under it
     RotateEpoch(RepeatArgs),
 }
 
@@ -79,14 +84,64 @@ pub(crate) async fn seal(client: &Client, args: SealArgs) -> Result<ExitCode, Cl
             print_line(&format!("slot {} is removed", removed.slot))?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(SealCommand::RotateEpoch(repeat)) => {
-            let call = Call::post(["sys", "epochs", "rotate"]).repeating(repeat.idempotency_key);
-            let rotated: EpochRotated = client.call(&call).await?.decode()?;
-            print_line(&format!(
-                "new versions are encrypted under epoch {}",
-                rotated.epoch
-            ))?;
-            Ok(ExitCode::SUCCESS)
+        Some(SealCommand::RotateEpoch(repeat)) => rotate_epoch(client, repeat).await,
+    }
+}
+
+/// Asks again until nothing is left under older epochs: a request re-encrypts for a few seconds. One key stands for all
+/// rounds, so that the repetition of the last one, when its answer is lost, begins no further epoch.
+async fn rotate_epoch(client: &Client, repeat: RepeatArgs) -> Result<ExitCode, CliError> {
+    let key = match repeat.idempotency_key {
+        Some(key) => key,
+        None => new_idempotency_key()?,
+    };
+    let call = Call::post(["sys", "epochs", "rotate"]).repeating(Some(key));
+    let mut rounds = Rounds::default();
+    loop {
+        let rotated: EpochRotated = client.call(&call).await?.decode()?;
+        let EpochRotated { epoch, left } = rotated;
+        match rounds.after(left) {
+            Progress::Done => {
+                print_line(&format!("every version is encrypted under epoch {epoch}"))?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            Progress::Good => eprintln!("epoch {epoch}: {left} versions are left"),
+            Progress::Idle => tokio::time::sleep(IDLE_PAUSE).await,
+            Progress::Stuck => {
+                return Err(CliError::Other(format!(
+                    "{left} versions stay under older epochs, in {IDLE_ROUNDS} rounds none of them was encrypted anew; all can be read. See the servers' logs, then run the command again: it goes on from here"
+                )));
+            }
+        }
+    }
+}
+
+/// How rotating gets on.
+#[derive(Default)]
+struct Rounds {
+    left: Option<u64>,
+    idle: u32,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Progress {
+    Done,
+    Good,
+    Idle,
+    Stuck,
+}
+
+impl Rounds {
+    /// What a round came to that left so many.
+    fn after(&mut self, left: u64) -> Progress {
+        let is_idle = self.left.is_some_and(|before| left >= before);
+        self.left = Some(left);
+        self.idle = if is_idle { self.idle + 1 } else { 0 };
+        match (left, self.idle) {
+            (0, _) => Progress::Done,
+            (_, 0) => Progress::Good,
+            (_, IDLE_ROUNDS..) => Progress::Stuck,
+            _ => Progress::Idle,
         }
     }
 }
@@ -211,6 +266,22 @@ fn not_empty(text: &str) -> Result<String, CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn x2_rounds_go_on_while_fewer_are_left_and_not_for_ever() {
+        let mut rounds = Rounds::default();
+        assert_eq!(rounds.after(9), Progress::Good);
+        assert_eq!(rounds.after(9), Progress::Idle);
+        // Somebody began another epoch: more are left than before, and then fewer again.
+        assert_eq!(rounds.after(20), Progress::Idle);
+        assert_eq!(rounds.after(7), Progress::Good);
+        for _ in 1..IDLE_ROUNDS {
+            assert_eq!(rounds.after(7), Progress::Idle);
+        }
+        assert_eq!(rounds.after(7), Progress::Stuck);
+        assert_eq!(rounds.after(0), Progress::Done);
+        assert_eq!(Rounds::default().after(0), Progress::Done);
+    }
 
     #[test]
     fn x3_a_piped_passphrase_is_its_first_line() {

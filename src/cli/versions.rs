@@ -86,7 +86,6 @@ fn table(list: VersionList) -> String {
         let state = match version.state {
             VersionState::Current => "current",
             VersionState::Previous => "previous",
-            VersionState::Destroyed => "destroyed",
         };
         columns.row([
             version.version.to_string(),

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use super::environment::Environment;
 use super::error::ConfigError;
-use super::reader::{Environment, Table};
+use super::reader::Table;
 use super::server::parse_socket_addr;
 
 const DEFAULT_PEER_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9081);
@@ -30,14 +31,16 @@ pub struct ClusterConfig {
     /// Dial the address on the right instead of the peer address on the left (proxies between
     /// peers).
     pub dial_overrides: BTreeMap<String, String>,
-    /// Whether the table was there: without it the node may begin a cluster of its own (F7).
+    /// Whether the table was there, or the environment named the node or the address that its peers
+    /// dial: a node of which nothing of the kind is said may begin a cluster of its own (F7). A
+    /// listener (`peer_addr`) alone says nothing about others.
     pub configured: bool,
 }
 
 impl ClusterConfig {
     pub(super) fn read(
         table: &mut Table<'_>,
-        environment: Environment<'_>,
+        environment: &Environment,
     ) -> Result<Self, ConfigError> {
         let node_name = table.parsed(
             "node_name",
@@ -62,7 +65,8 @@ impl ClusterConfig {
                 "dial_overrides = { \"n2:9081\" = \"127.0.0.1:19082\" }",
                 parse_host_port,
             )?,
-            configured: false,
+            configured: table.is_overridden("node_name")
+                || table.is_overridden("advertise_peer_addr"),
         };
         if config.peer_addr.ip().is_unspecified() && config.advertise_peer_addr.is_none() {
             return Err(ConfigError::Conflict {
@@ -112,9 +116,10 @@ fn advertised(
     )
 }
 
-fn name_from(environment: Environment<'_>) -> String {
-    environment("HOSTNAME")
-        .and_then(|name| parse_node_name(&name))
+fn name_from(environment: &Environment) -> String {
+    environment
+        .get("HOSTNAME")
+        .and_then(parse_node_name)
         .unwrap_or_else(|| DEFAULT_NODE_NAME.to_owned())
 }
 

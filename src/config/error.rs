@@ -62,6 +62,18 @@ pub enum ConfigError {
         /// What could be meant.
         advice: String,
     },
+    /// An override of a key that does not exist (F).
+    #[error(
+        "environment variable {variable} overrides nothing: no key of [{table}] has that name (in capitals); {advice}"
+    )]
+    UnknownVariable {
+        /// As set.
+        variable: String,
+        /// The table that its name begins with.
+        table: &'static str,
+        /// What could be meant.
+        advice: String,
+    },
     /// A value that its key does not take.
     #[error(transparent)]
     BadValue(#[from] Box<BadValue>),

@@ -3,8 +3,9 @@
 //! Directories are 700; keys, log, store and audit are 600. Others never have a right. Group rights
 //! are accepted where the group is the process's own, or where the file system is mounted
 //! read-only: that is how Kubernetes makes volumes and mounted secrets. Anything else is refused at
-//! start with the command that mends it. What does not exist yet passes; it will be made with the
-//! right mode.
+//! start with the command that mends it; for a folder that is not the node's alone, such as
+//! `/var/log`, that is another folder, since closing it would hurt others. What does not exist yet
+//! passes; it will be made with the right mode.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -20,6 +21,41 @@ const OTHER_BITS: u32 = 0o007;
 /// Most entries that a check at start looks at: a data directory holds some hundred segments; more
 /// is not one.
 const MAX_ENTRIES: usize = 100_000;
+
+/// What lies in a data directory or in an audit directory, or beside a node that `dev` runs. Only
+/// advice rests on it, so that a name that is missing here does no harm.
+const OWN_NAMES: [&str; 26] = [
+    "LOCK",
+    "api.key",
+    "api.pem",
+    "api.sock",
+    "audit",
+    "audit.head",
+    "audit.jsonl",
+    "audit.key",
+    "ca.crt.der",
+    "ca.pem",
+    "config.toml",
+    "first.bin",
+    "image",
+    "incarnation",
+    "journal",
+    LOST_AND_FOUND,
+    "master.key",
+    "node.json",
+    "node.log",
+    "peer.crt.der",
+    "peer.key.der",
+    "policy.yaml",
+    "root-token",
+    "snapshots",
+    "vault.json",
+    "wal",
+];
+/// Segments of the trail; what is being written; what the advice of other refusals puts aside.
+const OWN_ENDINGS: [&str; 4] = [".jsonl", ".jsonl.gz", ".tmp", ".old"];
+/// The file system's own, root's alone, at the top of a volume.
+const LOST_AND_FOUND: &str = "lost+found";
 
 /// Why a path was refused.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +74,22 @@ pub enum FileModeError {
         group: u32,
         /// The mode it should have.
         wanted: u32,
+    },
+    /// Others use this folder too, and have rights in it.
+    #[error(
+        "{shown} has mode {mode:03o}, so that others could use what a node keeps there, and it is not the node's alone: \
+         it holds {stranger:?}. Leave it as it is, and name a folder of the node's own in [paths]: {key} = \"{shown}/jarvis-secretsd\"",
+        shown = .path.display()
+    )]
+    Shared {
+        /// Which key of `[paths]` leads there.
+        key: &'static str,
+        /// The directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// Something in it that no node wrote.
+        stranger: String,
     },
     /// It could not be looked at.
     #[error("the rights of {} can not be checked: {source}", .path.display())]
@@ -61,13 +113,52 @@ pub enum FileModeError {
 /// # Errors
 /// [`FileModeError`] for the first path that others could use.
 pub fn check(config: &Config) -> Result<(), FileModeError> {
-    check_tree(&config.paths.data_dir)?;
-    check_tree(&config.paths.audit_dir)?;
-    check_path(&config.paths.master_key_path)?;
+    let paths = &config.paths;
+    for (key, directory) in [
+        ("vault_path", &paths.data_dir),
+        ("audit_path", &paths.audit_dir),
+    ] {
+        refuse_shared(key, directory)?;
+        check_tree(directory)?;
+    }
+    check_path(&paths.master_key_path)?;
     match &config.tls.api {
         Some(api) => check_path(&api.key_path),
         None => Ok(()),
     }
+}
+
+/// Refuses a directory in which others have rights *and* things of their own, before the command
+/// that closes it is advised.
+fn refuse_shared(key: &'static str, directory: &Path) -> Result<(), FileModeError> {
+    let Err(FileModeError::TooOpen { path, mode, .. }) = check_path(directory) else {
+        return Ok(());
+    };
+    match stranger_in(directory) {
+        Some(stranger) => Err(FileModeError::Shared {
+            key,
+            path,
+            mode,
+            stranger,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The first name in a directory that is none of a node's. A directory that can not be listed is
+/// left to the check of everything in it.
+fn stranger_in(directory: &Path) -> Option<String> {
+    fs::read_dir(directory)
+        .ok()?
+        .take(MAX_ENTRIES)
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| !is_own(name))
+        .min()
+}
+
+fn is_own(name: &str) -> bool {
+    OWN_NAMES.contains(&name) || OWN_ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
 /// Checks a directory and everything below it. Sockets and other special files are left out: their
@@ -87,6 +178,13 @@ pub fn check_tree(directory: &Path) -> Result<(), FileModeError> {
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            // Nothing of a node lies where it may not look.
+            Err(error)
+                if error.kind() == ErrorKind::PermissionDenied
+                    && folder.ends_with(LOST_AND_FOUND) =>
+            {
+                continue;
+            }
             Err(error) => return Err(unreadable(&folder, error)),
         };
         for entry in entries {
@@ -234,7 +332,41 @@ mod tests {
     }
 
     #[test]
+    fn x6_a_folder_of_others_is_not_to_be_closed_but_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let logs = folder.path().join("log");
+        fs::create_dir(&logs).unwrap();
+        set_mode(&logs, 0o755);
+        // Empty, or with what a node wrote: the command that mends it.
+        refuse_shared("audit_path", &logs).unwrap();
+        for own in [
+            "audit.jsonl",
+            "0000000000000001-0123456789abcdef.jsonl.gz",
+            "audit.head",
+            "audit.jsonl.old",
+        ] {
+            fs::write(logs.join(own), "").unwrap();
+        }
+        refuse_shared("audit_path", &logs).unwrap();
+        assert!(matches!(
+            check_tree(&logs),
+            Err(FileModeError::TooOpen { .. })
+        ));
+
+        fs::write(logs.join("syslog"), "").unwrap();
+        let message = refuse_shared("audit_path", &logs).unwrap_err().to_string();
+        let instead = format!("audit_path = \"{}/jarvis-secretsd\"", logs.display());
+        assert!(message.contains(&instead), "{message}");
+        assert!(message.contains("\"syslog\""), "{message}");
+        assert!(!message.contains("chmod"), "{message}");
+        // Closed to others it may hold what its owner likes.
+        set_mode(&logs, 0o700);
+        refuse_shared("audit_path", &logs).unwrap();
+    }
+
+    #[test]
     fn what_does_not_exist_yet_passes() {
+        refuse_shared("vault_path", Path::new("/none/such")).unwrap();
         let folder = tempfile::tempdir().unwrap();
         check_path(&folder.path().join("absent")).unwrap();
         check_tree(&folder.path().join("absent")).unwrap();

@@ -2,8 +2,9 @@
 
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
+use super::environment::Environment;
 use super::error::{BadValue, ConfigError};
-use super::reader::{Environment, Table};
+use super::reader::Table;
 
 const DEFAULT_LEVEL: &str = "info,openraft=error";
 const LEGAL: &str =
@@ -21,12 +22,12 @@ pub struct LoggingConfig {
 impl LoggingConfig {
     pub(super) fn read(
         table: &mut Table<'_>,
-        environment: Environment<'_>,
+        environment: &Environment,
     ) -> Result<Self, ConfigError> {
         let level = table.parsed("level", LEGAL, "level = \"info\"", parse_filter)?;
-        let filter = match environment("RUST_LOG").filter(|text| !text.is_empty()) {
-            Some(text) if EnvFilter::try_new(&text).is_ok() => text,
-            Some(text) => return Err(bad_rust_log(&text)),
+        let filter = match environment.get("RUST_LOG") {
+            Some(text) if EnvFilter::try_new(text).is_ok() => text.to_owned(),
+            Some(text) => return Err(bad_rust_log(text)),
             None => level.unwrap_or_else(|| DEFAULT_LEVEL.to_owned()),
         };
         Ok(Self {

@@ -22,8 +22,6 @@ pub struct RaftConfig {
     pub election_max: Duration,
     /// A snapshot is made, and the log before it purged, after this many bytes of log.
     pub snapshot_wal_bytes: u64,
-    /// Longest piece of a snapshot in one frame between peers.
-    pub snapshot_chunk_bytes: u64,
     /// Bytes of one segment of the write-ahead log.
     pub wal_segment_bytes: u64,
 }
@@ -40,8 +38,6 @@ impl RaftConfig {
                 256 * MIB,
                 4 * KIB..=65_536 * MIB,
             )?,
-            // At most what one frame may hold (rule 10).
-            snapshot_chunk_bytes: table.bytes("snapshot_chunk_bytes", MIB, 4 * KIB..=MIB)?,
             wal_segment_bytes: table.bytes("wal_segment_bytes", 16 * MIB, 64 * KIB..=256 * MIB)?,
         };
         config.check_order()?;

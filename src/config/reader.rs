@@ -2,9 +2,8 @@
 //! what is legal.
 //!
 //! A [`Document`] is taken apart table by table; a [`Table`] key by key. What nobody took at the
-//! end is an unknown key (F): nothing is ever ignored silently. An environment variable
-//! `JARVIS_SECRETSD_<TABLE>_<KEY>` wins over the file; an empty one counts as not set, as container
-//! tools pass variables that nobody defined.
+//! end is an unknown key (F): nothing is ever ignored silently. An override of the [`Environment`]
+//! wins over the file.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,14 +13,9 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
+use super::environment::Environment;
 use super::error::{BadValue, ConfigError};
 use super::units;
-
-/// Looks an environment variable up; an argument, so that tests need no process-wide state.
-pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
-
-/// What every override starts with.
-const ENVIRONMENT_PREFIX: &str = "JARVIS_SECRETSD_";
 
 /// Longest part of a value that an error repeats, in characters: one line of a terminal.
 const MAX_SHOWN_CHARACTERS: usize = 120;
@@ -30,14 +24,14 @@ const MAX_SHOWN_CHARACTERS: usize = 120;
 pub(crate) struct Document<'a> {
     values: BTreeMap<String, Found>,
     known_tables: Vec<&'static str>,
-    environment: Environment<'a>,
+    environment: &'a Environment,
 }
 
 impl<'a> Document<'a> {
     pub(crate) fn parse(
         path: &Path,
         text: &str,
-        environment: Environment<'a>,
+        environment: &'a Environment,
     ) -> Result<Self, ConfigError> {
         let table = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
             path: path.to_owned(),
@@ -99,7 +93,7 @@ pub(crate) struct Table<'a> {
     name: &'static str,
     values: BTreeMap<String, Found>,
     known_keys: Vec<&'static str>,
-    environment: Environment<'a>,
+    environment: &'a Environment,
 }
 
 impl Table<'_> {
@@ -285,14 +279,18 @@ impl Table<'_> {
     pub(crate) fn take(&mut self, key: &'static str) -> Option<Found> {
         self.known_keys.push(key);
         let in_file = self.values.remove(key);
-        let variable = format!("{ENVIRONMENT_PREFIX}{}_{}", self.name, key).to_ascii_uppercase();
-        match (self.environment)(&variable) {
-            Some(text) if !text.is_empty() => Some(Found {
-                value: RawValue::Text(text),
+        match self.environment.override_of(self.name, key) {
+            Some((variable, text)) => Some(Found {
+                value: RawValue::Text(text.to_owned()),
                 at: Origin::Environment(variable),
             }),
-            _ => in_file,
+            None => in_file,
         }
+    }
+
+    /// Whether the environment says something else than the file about a key.
+    pub(crate) fn is_overridden(&self, key: &str) -> bool {
+        self.environment.override_of(self.name, key).is_some()
     }
 
     /// The error for a value that a key does not take.
@@ -440,7 +438,8 @@ fn line_of(text: &str, offset: usize) -> usize {
         .count()
 }
 
-fn advice(written: &str, known: &[&'static str], kind: &str) -> String {
+/// What could be meant by a name that is none of those.
+pub(super) fn advice(written: &str, known: &[&'static str], kind: &str) -> String {
     let nearest = known.iter().min_by_key(|name| edit_distance(written, name));
     let list = known.join(", ");
     match nearest {

@@ -16,9 +16,11 @@ const MAX_DAYS: u64 = 3_650;
 pub struct SecurityConfig {
     /// Age at which a version is due for rotation (R1). Seeds a new cluster.
     pub rotation: Duration,
-    /// How long a version replaced by rotation stays valid (R2). Seeds a new cluster.
+    /// How long a version replaced by rotation stays valid (R2). Checked, and not used before the
+    /// release that rotates.
     pub grace: Duration,
     /// How often the leader looks for due rotations, beside at every start of its leadership (R1).
+    /// Checked, and not used before the release that rotates.
     pub rotation_check_interval: Duration,
     /// Requests without `X-Jarvis-Client` are refused, even with a token.
     pub require_client_id_header: bool,

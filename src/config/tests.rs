@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::*;
 
-fn nothing(_: &str) -> Option<String> {
-    None
+fn parse(text: &str) -> Result<Loaded, ConfigError> {
+    Config::parse(Path::new("config.toml"), text, &Environment::default())
 }
 
-fn parse(text: &str) -> Result<Loaded, ConfigError> {
-    Config::parse(Path::new("config.toml"), text, nothing)
+fn load(file: &Path) -> Result<Loaded, ConfigError> {
+    Config::load(Some(file), &Environment::default())
 }
 
 fn config(text: &str) -> Config {
@@ -28,9 +28,9 @@ fn error(text: &str) -> String {
 }
 
 fn with(variable: &str, value: &str, text: &str) -> Result<Loaded, ConfigError> {
-    Config::parse(Path::new("config.toml"), text, |name| {
-        (name == variable).then(|| value.to_owned())
-    })
+    let variables = [(variable.to_owned(), value.to_owned())];
+    let environment: Environment = variables.into_iter().collect();
+    Config::parse(Path::new("config.toml"), text, &environment)
 }
 
 fn shipped(name: &str) -> (PathBuf, String) {
@@ -141,7 +141,7 @@ fn every_kind_of_bad_value_is_refused() {
         "[cluster]\ndial_overrides = { \"n2\" = \"n3:1\" }",
         "[seal]\nkind = \"hsm\"",
         "[raft]\nheartbeat_ms = 5",
-        "[raft]\nsnapshot_chunk_bytes = \"2MiB\"",
+        "[raft]\nsnapshot_wal_bytes = \"1KiB\"",
         "[limits]\nmax_versions = 0",
         "[limits]\nrequest_deadline_ms = 99999999999999999999",
         "[audit]\nkeep_bytes = \"8GB\"",
@@ -313,6 +313,49 @@ fn a_bad_value_from_the_environment_names_the_variable() {
 }
 
 #[test]
+fn f_a_misspelt_override_is_an_error_and_not_a_default() {
+    let error = with("JARVIS_SECRETSD_SERVER_BIND_ADR", "127.0.0.1:1", "")
+        .unwrap_err()
+        .to_string();
+    for part in ["JARVIS_SECRETSD_SERVER_BIND_ADR", "[server]", "`bind_addr`"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    // What Kubernetes puts there for a Service of this name is nobody's mistake.
+    let port = with("JARVIS_SECRETSD_PORT", "tcp://10.0.0.1:8081", "").unwrap();
+    assert_eq!(port.config, config(""));
+    assert_eq!(port.warnings, parse("").unwrap().warnings);
+    let told = with("JARVIS_SECRETSD_SEVER_BIND_ADDR", "127.0.0.1:1", "").unwrap();
+    assert!(
+        told.warnings
+            .iter()
+            .any(|warning| warning.contains("JARVIS_SECRETSD_SEVER_BIND_ADDR"))
+    );
+}
+
+#[test]
+fn f7_c9_who_names_a_node_or_its_peer_address_means_a_cluster() {
+    let configured = |variable: &str, value: &str| {
+        let loaded = with(variable, value, "").unwrap();
+        loaded.config.cluster.configured
+    };
+    for (variable, value) in [
+        ("JARVIS_SECRETSD_CLUSTER_NODE_NAME", "n1"),
+        ("JARVIS_SECRETSD_CLUSTER_ADVERTISE_PEER_ADDR", "n1:9081"),
+    ] {
+        assert!(configured(variable, value), "{variable}");
+    }
+    // An old daemon's node may listen for peers elsewhere, and its container has a name by itself.
+    for (variable, value) in [
+        ("JARVIS_SECRETSD_CLUSTER_PEER_ADDR", "127.0.0.1:1"),
+        ("JARVIS_SECRETSD_CLUSTER_NODE_NAME", ""),
+        ("HOSTNAME", "n1"),
+    ] {
+        assert!(!configured(variable, value), "{variable}");
+    }
+    assert!(config("[cluster]\n").cluster.configured);
+}
+
+#[test]
 fn f5_rust_log_wins_over_the_level() {
     let file = "[logging]\nlevel = \"warn\"\n";
     assert_eq!(config(file).logging.filter, "warn");
@@ -384,10 +427,7 @@ fn the_vault_is_seeded_from_limits_and_security() {
 fn a_named_file_must_exist() {
     let folder = tempfile::tempdir().unwrap();
     let absent = folder.path().join("absent.toml");
-    assert!(matches!(
-        Config::load(Some(&absent), nothing),
-        Err(ConfigError::Missing { .. })
-    ));
+    assert!(matches!(load(&absent), Err(ConfigError::Missing { .. })));
 }
 
 #[test]
@@ -400,13 +440,10 @@ fn f7_loading_refuses_an_old_vault_beside_its_own_data() {
         format!("[paths]\nvault_path = \"{}\"\n", vault.display()),
     )
     .unwrap();
-    Config::load(Some(&file), nothing).unwrap();
+    load(&file).unwrap();
 
     std::fs::write(&vault, "{}").unwrap();
-    assert!(matches!(
-        Config::load(Some(&file), nothing),
-        Err(ConfigError::OldVault { .. })
-    ));
+    assert!(matches!(load(&file), Err(ConfigError::OldVault { .. })));
 }
 
 #[test]
@@ -414,16 +451,13 @@ fn a_file_without_end_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.toml");
     std::fs::write(&file, "#".repeat((1 << 20) + 1)).unwrap();
-    assert!(matches!(
-        Config::load(Some(&file), nothing),
-        Err(ConfigError::TooLarge { .. })
-    ));
+    assert!(matches!(load(&file), Err(ConfigError::TooLarge { .. })));
 }
 
 #[test]
 fn d6_the_shipped_example_parses_and_mentions_every_key() {
     let (path, text) = shipped("config.toml.example");
-    let (loaded, keys) = parse_with_keys(&path, &text, &nothing).unwrap();
+    let (loaded, keys) = parse_with_keys(&path, &text, &Environment::default()).unwrap();
     assert_eq!(loaded.warnings, Vec::<String>::new());
     for (table, key) in keys {
         let section = text.split(&format!("\n[{table}]\n")).nth(1);
@@ -443,8 +477,8 @@ fn d6_the_shipped_example_parses_and_mentions_every_key() {
 
 #[test]
 fn the_shipped_example_says_the_defaults() {
-    let (path, text) = shipped("config.toml.example");
-    let mut example = Config::parse(&path, &text, nothing).unwrap().config;
+    let (_, text) = shipped("config.toml.example");
+    let mut example = config(&text);
     assert!(example.security.rbac_policy_path.take().is_some());
     // The example has the table, so its node never begins a cluster by itself.
     assert!(std::mem::take(&mut example.cluster.configured));
@@ -456,7 +490,7 @@ fn the_three_sample_nodes_form_one_cluster() {
     let mut seen = Vec::new();
     for (name, peer_port) in [("n1", 9081), ("n2", 9082), ("n3", 9083)] {
         let (path, text) = shipped(&format!("examples/cluster/{name}.toml"));
-        let loaded = Config::parse(&path, &text, nothing).unwrap();
+        let loaded = Config::parse(&path, &text, &Environment::default()).unwrap();
         assert_eq!(loaded.config.cluster.node_name, name);
         assert_eq!(loaded.config.cluster.peer_addr.port(), peer_port);
         seen.push((loaded.config.server.bind_addr, loaded.config.paths.data_dir));

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::cli::client::{Call, Client};
-use crate::config::Config;
+use crate::config::{Config, Environment};
 use crate::setup::{self, Files, SetupError};
 
 use super::plan::{Plan, PlannedNode};
@@ -86,7 +86,7 @@ fn prepare(node: &PlannedNode, policy: &Path, tls: bool) -> Result<Option<u64>, 
         &node.config,
         node_config::text(node, policy, tls)?.as_bytes(),
     )?;
-    let loaded = Config::load(Some(&node.config), |name| std::env::var(name).ok());
+    let loaded = Config::load(Some(&node.config), &Environment::of_process());
     let loaded = loaded.map_err(|error| DevError::Config {
         node: node.name.clone(),
         source: Box::new(error),

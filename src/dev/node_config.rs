@@ -89,7 +89,7 @@ pub(super) fn check_environment(
 
 #[cfg(test)]
 mod tests {
-    use crate::config::Config;
+    use crate::config::{Config, Environment};
 
     use super::*;
 
@@ -98,7 +98,7 @@ mod tests {
     }
 
     fn parsed(text: &str) -> Config {
-        Config::parse(Path::new("config.toml"), text, |_| None)
+        Config::parse(Path::new("config.toml"), text, &Environment::default())
             .unwrap()
             .config
     }

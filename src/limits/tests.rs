@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use governor::clock::FakeRelativeClock;
 
+use crate::config::{Config, Environment};
+
 use super::clients::MAX_CLIENTS;
 use super::*;
 
 fn config() -> LimitsConfig {
     let path = std::path::Path::new("config.toml");
-    let loaded = crate::config::Config::parse(path, "", |_| None).unwrap();
+    let loaded = Config::parse(path, "", &Environment::default()).unwrap();
     LimitsConfig {
         unauthenticated_per_second: 5,
         forbidden_per_second: 3,
@@ -62,7 +64,7 @@ fn i3_a_client_has_so_many_requests_at_a_time_and_others_are_not_touched() {
 #[test]
 fn i3_by_default_a_client_may_send_a_thousand_at_a_time_and_any_number_per_second() {
     let path = std::path::Path::new("config.toml");
-    let loaded = crate::config::Config::parse(path, "", |_| None).unwrap();
+    let loaded = Config::parse(path, "", &Environment::default()).unwrap();
     let (limits, _clock) = limits(&loaded.config.limits);
     let permits: Vec<_> = (0..1_024)
         .map(|_| limits.enter("backend").unwrap())

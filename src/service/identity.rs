@@ -6,6 +6,7 @@ use jarvis_domain::name::ClientId;
 use jarvis_domain::token::Credential;
 use jarvis_wire::error::ErrorCode;
 
+use crate::limits::Reason;
 use crate::service::{Service, ServiceError};
 
 /// What a request brought to prove who it is.
@@ -119,10 +120,12 @@ impl Service {
                 "the bearer token is malformed",
             ));
         };
+        let mut has_paid = false;
         for fresh in [false, true] {
             if fresh {
                 // I3: before a stranger's token costs a question to the leader.
                 self.limits.unauthenticated().map_err(super::limited)?;
+                has_paid = true;
             }
             if fresh && !self.node.barrier(self.deadline()).await {
                 return Err(ServiceError::new(
@@ -141,10 +144,14 @@ impl Service {
                 }
             }
         }
-        Err(ServiceError::new(
-            ErrorCode::Unauthenticated,
-            "the token is unknown, expired or revoked",
-        ))
+        Err(ServiceError {
+            // One request is one of the strangers' requests a second: whoever answers it takes no second one.
+            refused: has_paid.then_some(Reason::Unauthenticated),
+            ..ServiceError::new(
+                ErrorCode::Unauthenticated,
+                "the token is unknown, expired or revoked",
+            )
+        })
     }
 }
 

@@ -11,6 +11,12 @@ use jarvis_wire::policy::{
 use crate::policy_file;
 use crate::service::{Service, ServiceError, refused, secrets, unknown};
 
+/// Apply decides by the policy in force, so that this one would be the last.
+const NO_ADMINISTRATOR: &str = "under this policy no client could administer the cluster: nobody could ever apply another \
+     one, make or revoke a token, admit a node, add a seal or read the trail, and there is no way back. Nothing was changed. \
+     Give a client `allow: [\"*\"]`, or the verb admin on the name \"*\"; if it is really meant, say \
+     \"allow_no_administrator\": true (jarvis-secrets policy apply --allow-no-administrator)";
+
 impl Service {
     /// The policy in force.
     ///
@@ -30,7 +36,8 @@ impl Service {
     /// Replaces the policy; a dry run only says whether it would change anything, or why it would be refused.
     ///
     /// # Errors
-    /// A7's errors; `invalid_request` names the client and rule that is wrong.
+    /// A7's errors; `invalid_request` names the client and rule that is wrong, and refuses a policy that nobody could
+    /// ever replace, unless that is what is asked for.
     pub async fn apply_policy(
         &self,
         caller: Caller,
@@ -39,6 +46,9 @@ impl Service {
     ) -> Result<PolicyApplied, ServiceError> {
         let policy = policy_file::parse(&request.policy)
             .map_err(|error| ServiceError::invalid(error.to_string()))?;
+        if !policy.has_administrator() && !request.allow_no_administrator {
+            return Err(ServiceError::invalid(NO_ADMINISTRATOR));
+        }
         if request.dry_run {
             let client = caller.client.to_string();
             let state = self
@@ -127,8 +137,7 @@ mod tests {
 
     #[test]
     fn p2_an_explanation_says_what_a_request_would_be_told() {
-        let yaml = "clients:\n  c:\n    allow: [a, { name: b, verbs: [list] }, { name: \"d/*\", verbs: [admin] }]\n  \
-                    admin:\n    allow: [\"*\"]\n";
+        let yaml = "clients:\n  c:\n    allow: [a, { name: b, verbs: [list] }]\n  admin:\n    allow: [\"*\"]\n";
         let policy = policy_file::parse(yaml).unwrap();
         let allowed = |client: &str, verb, name: &str| {
             decide(&policy, &ClientId::parse(client).unwrap(), verb, name).is_allow()

@@ -1,20 +1,41 @@
-//! Sealing: unseal at start and by passphrase, slots, key epochs (X2, X3).
+//! Sealing: unseal at start and by passphrase, slots (X3).
+//!
+//! Whenever a node takes or loses its keys the trail has an event of that node (C3):
+//!
+//! ```text
+//! key file at start, passphrase ─▶ keys ─▶ seal.open, tried until it is applied
+//! seal ─▶ seal.close ─▶ no keys
+//! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use jarvis_cluster::Node;
+use jarvis_cluster::{Node, ProposeError};
 use jarvis_crypto::seal::{SlotKind, key_file, passphrase};
 use jarvis_crypto::{RootKey, SecretBytes};
-use jarvis_domain::command::{AdminView, Caller, Change};
-use jarvis_domain::outcome::Outcome;
-use jarvis_domain::secret::SealedValue;
+use jarvis_domain::command::{AdminView, Caller, Change, ClusterCommand, Command};
+use jarvis_domain::outcome::{Outcome, Rejection};
 use jarvis_wire::error::ErrorCode;
-use jarvis_wire::seal::{AddSlot, EpochRotated, SealSlot, SealStatus, SlotAdded, SlotRemoved};
+use jarvis_wire::seal::{AddSlot, SealSlot, SealStatus, SlotAdded, SlotRemoved};
+use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::service::vault::{Vault, VaultError};
+use crate::service::vault::Vault;
 use crate::service::{Service, ServiceError, secrets, unknown, unless_keyed};
 use crate::setup::{shared_slot_context, slot_context};
+
+/// One try to tell that this node is unsealed may take this long; an election is over by then.
+const TELL_DEADLINE: Duration = Duration::from_secs(10);
+/// Between two tries: there is no hurry, and a node that nobody listens to any more must not fill its log.
+const TELL_PAUSE: Duration = Duration::from_secs(1);
+/// The answer to an unsealing waits so long for its event. Usually that takes milliseconds, and then the event stands before
+/// whatever the caller asks for next; without a leader the node opens all the same, for its stale reads.
+const TELL_BEFORE_ANSWER: Duration = Duration::from_secs(1);
+
+/// What the slot of a node's key file is called in the log.
+fn key_file_slot(node: &Node) -> String {
+    format!("node-{}", node.id())
+}
 
 /// Tries to unseal with this node's key file. `Ok(false)`: the log does not say how yet (a node that just joined).
 ///
@@ -29,7 +50,7 @@ pub fn unseal_with_key_file(
     let (cluster, slot) = node.with_view(|state| {
         let slot = state
             .slots
-            .get(format!("node-{}", node.id()).as_str())
+            .get(key_file_slot(node).as_str())
             .map(|slot| slot.blob.clone());
         (state.core.cluster.clone(), slot)
     });
@@ -48,6 +69,39 @@ pub fn unseal_with_key_file(
     vault.unseal(cluster.vault_id, root);
     node.set_sealed(false);
     Ok(true)
+}
+
+/// Tells the trail that this node unsealed itself with its key file.
+///
+/// Not only a passphrase is worth an event: whoever stole a key file opens a node with it at a start, and what an auditor
+/// looks for is a start at an hour when nobody should have started anything. With one event a start the trail also says at
+/// each index which nodes could decrypt.
+pub async fn tell_unsealed_with_key_file(node: &Node) {
+    tell_unsealed(node, &key_file_slot(node)).await;
+}
+
+/// Tells the trail which slot opened this node (C3): after the fact, since a node must open without a leader too, and until
+/// it is applied. A process that ends before that takes its keys along. Where an outcome stays unknown it is told once more:
+/// twice is better than never.
+async fn tell_unsealed(node: &Node, slot: &str) {
+    loop {
+        let slot = slot.to_owned();
+        let command = Command::Cluster(Box::new(ClusterCommand::Unsealed { slot }));
+        match node.propose(command, Instant::now() + TELL_DEADLINE).await {
+            Ok(reply) => match reply.outcome {
+                // The cluster is still beginning.
+                Outcome::Rejected(Rejection::NotReady | Rejection::Repeat) => {}
+                Outcome::Rejected(rejection) => {
+                    tracing::error!(?rejection, "that this node is unsealed is not in the trail");
+                    return;
+                }
+                _ => return,
+            },
+            Err(ProposeError::Shutdown) => return,
+            Err(_) => {}
+        }
+        tokio::time::sleep(TELL_PAUSE).await;
+    }
 }
 
 impl Service {
@@ -97,7 +151,9 @@ impl Service {
         let (cluster, blobs) = self.node.with_view(|state| {
             let kind = SlotKind::Passphrase.name();
             let slots = state.slots.iter().filter(|(_, slot)| slot.kind == kind);
-            let blobs: Vec<_> = slots.map(|(_, slot)| slot.blob.clone()).collect();
+            let blobs: Vec<_> = slots
+                .map(|(name, slot)| (name.clone(), slot.blob.clone()))
+                .collect();
             (state.core.cluster.clone(), blobs)
         });
         let cluster = cluster.ok_or_else(|| {
@@ -107,15 +163,16 @@ impl Service {
             )
         })?;
         let context = shared_slot_context(&cluster.cluster_id);
-        let root = off_runtime(move || {
+        let opened = off_runtime(move || {
             // Held until the work is done, also when whoever asked has gone.
             let _turn = turn;
-            blobs
-                .iter()
-                .find_map(|blob| passphrase::unwrap_root(&passphrase, blob, &context).ok())
+            blobs.into_iter().find_map(|(slot, blob)| {
+                let root = passphrase::unwrap_root(&passphrase, &blob, &context).ok()?;
+                Some((slot, root))
+            })
         })
         .await?;
-        let root: RootKey = root.ok_or_else(|| {
+        let (slot, root): (String, RootKey) = opened.ok_or_else(|| {
             ServiceError::new(
                 ErrorCode::Unauthenticated,
                 "no seal slot opens with this passphrase; the node stays sealed",
@@ -123,18 +180,24 @@ impl Service {
         })?;
         self.vault.unseal(cluster.vault_id, root);
         self.node.set_sealed(false);
+        let node = self.node.clone();
+        let telling = tokio::spawn(async move { tell_unsealed(&node, &slot).await });
+        // It goes on behind the answer when it takes longer.
+        let _ = tokio::time::timeout(TELL_BEFORE_ANSWER, telling).await;
         Ok(SealStatus {
             sealed: false,
             slots: None,
         })
     }
 
-    /// Seals this node: it forgets its keys until it is unsealed or started again.
+    /// Seals this node: it forgets its keys until it is unsealed or started again. The event comes first: it is the decision,
+    /// too.
     ///
     /// # Errors
     /// A7's errors.
     pub async fn seal(&self, caller: Caller) -> Result<SealStatus, ServiceError> {
-        self.admin_view(caller, AdminView::Seal, "the seal").await?;
+        self.admin_view(caller, AdminView::SealNode, "the seal")
+            .await?;
         self.vault.seal();
         self.node.set_sealed(true);
         Ok(SealStatus {
@@ -241,124 +304,10 @@ impl Service {
             removed: true,
         })
     }
-
-    /// Starts a new key epoch and re-wraps every version to it, online (X2).
-    ///
-    /// # Errors
-    /// A7's errors. When re-wrapping stops half-way the new epoch stands, old versions stay readable, and a repetition
-    /// goes on.
-    pub async fn rotate_epoch(
-        &self,
-        caller: Caller,
-        key: Option<(String, [u8; 32])>,
-    ) -> Result<EpochRotated, ServiceError> {
-        self.refuse_sealed()?;
-        let (current, left_behind) = self.node.with_view(|state| {
-            let current = state.core.epoch;
-            let left = state
-                .epochs
-                .iter()
-                .any(|(number, epoch)| *number != current && epoch.versions > 0);
-            (current, left)
-        });
-        if left_behind {
-            // An earlier rotation stopped half-way: go on with it.
-            self.admin_view(caller.clone(), AdminView::Seal, "key epochs")
-                .await?;
-            self.rewrap_all(&caller).await?;
-            self.retire_unused(&caller).await;
-            return Ok(EpochRotated {
-                epoch: u64::from(current),
-            });
-        }
-        let number = current + 1;
-        let wrapped = self
-            .vault
-            .with_keyring(|keyring| keyring.generate_epoch(number))
-            .map_err(|_| self.refuse_sealed().err().unwrap_or_else(unknown))?
-            .map_err(|error| ServiceError::new(ErrorCode::Internal, error.to_string()))?;
-        let change = Change::AddEpoch { number, wrapped };
-        let idempotency = secrets::idempotency(key);
-        self.mutate(caller.clone(), idempotency, change, "key epochs")
-            .await?;
-        // The epoch is in the log; what follows needs it here. For a repetition it is the first time's, not `number`.
-        if !self.node.barrier(self.deadline()).await {
-            return Err(unknown());
-        }
-        let epoch = self.node.with_view(|state| state.core.epoch);
-        self.rewrap_all(&caller).await?;
-        self.retire_unused(&caller).await;
-        Ok(EpochRotated {
-            epoch: u64::from(epoch),
-        })
-    }
-
-    async fn rewrap_all(&self, caller: &Caller) -> Result<(), ServiceError> {
-        let state = self.node.view();
-        let current = state.core.epoch;
-        for ((name, number), version) in state.versions.iter() {
-            if version.value.epoch == current {
-                continue;
-            }
-            let failed = |error: VaultError| {
-                ServiceError::new(
-                    ErrorCode::Internal,
-                    format!("version {number} of {name}: {error}"),
-                )
-            };
-            let value = self
-                .vault
-                .decrypt(&state, name.as_str(), version)
-                .map_err(failed)?;
-            let sealed = self
-                .vault
-                .encrypt(&state, name.as_str(), value.expose())
-                .map_err(failed)?;
-            let change = Change::Rewrap {
-                name: name.clone(),
-                version: *number,
-                from_epoch: version.value.epoch,
-                value: SealedValue {
-                    version_id: sealed.version_id,
-                    epoch: sealed.epoch,
-                    ciphertext: sealed.ciphertext,
-                    binary: version.value.binary,
-                },
-            };
-            match self
-                .mutate(caller.clone(), None, change, name.as_str())
-                .await
-            {
-                // Gone or re-wrapped meanwhile: nothing is left to do for it.
-                Err(error) if matches!(error.code, ErrorCode::NotFound | ErrorCode::Conflict) => {}
-                Err(error) => return Err(error),
-                Ok(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    async fn retire_unused(&self, caller: &Caller) {
-        let state = self.node.view();
-        let unused = state
-            .epochs
-            .iter()
-            .filter(|(number, epoch)| **number != state.core.epoch && epoch.versions == 0);
-        for (number, _) in unused {
-            let change = Change::RetireEpoch { number: *number };
-            if let Err(error) = self
-                .mutate(caller.clone(), None, change, "key epochs")
-                .await
-            {
-                // Something was written under it meanwhile: the next rotation retires it.
-                tracing::info!(epoch = number, %error, "an old key epoch is still in use");
-            }
-        }
-    }
 }
 
-/// argon2 takes long: not on the runtime that sends heartbeats.
-async fn off_runtime<T: Send + 'static>(
+/// Work that takes long (argon2, a look at every version): not on the runtime that sends heartbeats.
+pub(super) async fn off_runtime<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ServiceError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| {

@@ -15,7 +15,7 @@ use jarvis_cluster::Node;
 use jarvis_disk::DiskFile;
 use jarvis_domain::command::{Caller, ClusterCommand, Command, JournalEvent};
 use jarvis_domain::name::SecretName;
-use jarvis_domain::outcome::Outcome;
+use jarvis_domain::outcome::{Outcome, Rejection};
 use jarvis_domain::policy::{Decision, Verb};
 use jarvis_domain::token::Credential;
 use jarvis_wire::error::ErrorCode;
@@ -317,7 +317,13 @@ impl Service {
             return Err(too_old(limit, &name));
         }
         let Some(version) = found else {
-            let rejection = jarvis_domain::outcome::Rejection::NotFound;
+            // As a read through the log says it.
+            let rejection = match state.secrets.get(&name) {
+                Some(secret) if !secret.versions.is_empty() => secret
+                    .deleted
+                    .map_or(Rejection::NotFound, Rejection::Deleted),
+                _ => Rejection::NotFound,
+            };
             return Err(refused(
                 rejection,
                 caller.client.as_str(),

@@ -221,6 +221,8 @@ fn random_id() -> Result<[u8; 16], SetupError> {
 
 #[cfg(test)]
 mod tests {
+    use crate::config::Environment;
+
     use super::*;
 
     #[test]
@@ -237,7 +239,8 @@ mod tests {
                 "[paths]\nvault_path = {:?}\n[security]\nrbac_policy_path = {path:?}\n",
                 folder.path().join("data")
             );
-            let loaded = Config::parse(Path::new("config.toml"), &text, |_| None).unwrap();
+            let environment = Environment::default();
+            let loaded = Config::parse(Path::new("config.toml"), &text, &environment).unwrap();
             let report = begin(&loaded.config).unwrap();
             assert_eq!(report.warning.is_some(), is_told, "{policy}");
             assert_eq!(report.to_string().contains("WARNING: "), is_told);

@@ -30,7 +30,7 @@ use crate::raft::machine::{Machine, Trail, position_of};
 use crate::raft::peer_raft::PeerRaftFactory;
 use crate::raft::snapshot::{SnapshotError, SnapshotStore};
 use crate::raft::{LogId, StoredMembership};
-use crate::shared::Shared;
+use crate::shared::{Live, Shared};
 use crate::status::Reporter;
 use crate::wal::{Driver, Recovered, Wal, WalError, WalOptions};
 
@@ -137,25 +137,21 @@ pub(super) async fn start(
     } = recovery;
 
     let clock = AgreedClock::new(env.clock.clone(), state.core.time);
-    let shared = Arc::new(Shared::new(
-        config.node_id,
-        incarnation,
-        clock,
-        state.clone(),
-    ));
+    let live = Live {
+        state,
+        last_applied,
+        membership,
+    };
+    let shared = Arc::new(Shared::new(config.node_id, incarnation, clock, live));
     let audit = Trail::new(audit);
     let (image, image_thread) = match image {
         Some((image, fresh)) => {
-            let (sender, thread) = image
-                .start(fresh, (&state, last_applied, &membership))
-                .map_err(disk_error)?;
+            let (sender, thread) = image.start(fresh, shared.clone()).map_err(disk_error)?;
             (sender, Some(thread))
         }
         None => (ImageSender::disabled(), None),
     };
     let machine = Machine::new(
-        state,
-        (last_applied, membership),
         shared.clone(),
         audit.clone(),
         (snapshots.clone(), image.clone()),

@@ -3,6 +3,9 @@
 //! Invariants (rule 6): "flushed" is reported only after the fdatasync that covers the records; vote and entries go
 //! through one ordered queue; a failed write ends the node (the log's own `on_fatal`).
 //!
+//! Raft's core waits for the disk where openraft needs it: to save a vote, and to truncate. What it appends, commits and
+//! purges is queued: a leader whose disk hangs for a moment goes on sending heartbeats.
+//!
 //! openraft counts entries from 0, the write-ahead log from 1 (0 means "none" there): [`position`] is the one bridge.
 
 use std::fmt::Debug;
@@ -101,6 +104,18 @@ impl LogStore {
         receiver
             .await
             .map_err(|_| io::Error::other("the write-ahead log has stopped"))?
+    }
+
+    /// Queues a record, and waits for nothing. An error that is known at once (the log has failed, or is closed) is told;
+    /// a later one ends the node all the same.
+    fn submit_unawaited(&self, record: Record) -> io::Result<()> {
+        let (sender, mut receiver) = oneshot::channel();
+        self.wal.submit(
+            vec![record],
+            Box::new(move |result| drop(sender.send(result))),
+        );
+        // No word yet: it is queued.
+        receiver.try_recv().unwrap_or(Ok(()))
     }
 
     fn read(&self, start: u64, end: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
@@ -230,10 +245,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
         // Only a hint for a faster start: it rides along with the next group that is synced.
         self.lock().committed = committed;
-        self.wal.submit(
-            vec![Record::Committed(to_bytes(&committed))],
-            Box::new(|_| {}),
-        );
+        self.wal
+            .submit_unhurried(Record::Committed(to_bytes(&committed)));
         Ok(())
     }
 
@@ -271,6 +284,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         Ok(())
     }
 
+    /// Waits for the disk, although the order of the log would do for what is in the log: what follows may become durable
+    /// outside of it. A snapshot that is installed, or the image of entries that a majority made durable, goes beyond the
+    /// entries that end here. A restart that still found those would have a log that contradicts its state, and openraft
+    /// refuses to start from that. Only a follower truncates, and only what was never committed: it is rare.
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
         let last_kept = last_log_id.map_or(0, |id| position(id.index()));
         {
@@ -286,6 +303,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             .await
     }
 
+    /// Waits for nothing: a purge that a crash undoes leaves entries that a snapshot covers, and they are purged again (by
+    /// openraft at the start, where the snapshot goes beyond the log). The segments go only once it is durable (rule 7).
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
         {
             let mut shared = self.lock();
@@ -303,11 +322,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 }
             }
         }
-        self.submit_and_wait(Record::Purge {
+        self.submit_unawaited(Record::Purge {
             upto: position(log_id.index()),
             marker: to_bytes(&log_id),
         })
-        .await
     }
 }
 
@@ -323,3 +341,6 @@ fn to_bytes<T: serde::Serialize>(value: &T) -> Bytes {
 fn from_bytes<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
     decode(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
+
+#[cfg(test)]
+mod tests;

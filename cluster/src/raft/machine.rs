@@ -1,7 +1,7 @@
 //! openraft's state machine: domain::apply, the audit segments in its wake, and snapshots.
 //!
-//! Order within one call of apply: decide every entry → write their audit lines (no sync; rule 7 syncs) → publish the
-//! state → tell the waiters. So whoever gets a reply finds its effect in the published state.
+//! Order within one call of apply: decide every entry → write their audit lines (no sync; rule 7 syncs) → announce the
+//! index → tell the waiters. So whoever gets a reply finds its effect in every view taken after.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -64,11 +64,9 @@ impl std::ops::Deref for Trail {
 
 /// The replicated state machine of one node.
 pub(crate) struct Machine {
-    state: State,
-    last_applied: Option<LogId>,
-    membership: StoredMembership,
     /// First event whose segment file is still here.
     trail_first_seq: u64,
+    /// Holds the state.
     pub(crate) shared: Arc<Shared>,
     pub(crate) audit: AuditWriter,
     pub(crate) snapshots: SnapshotStore,
@@ -92,18 +90,13 @@ pub(crate) fn position_of(state: &State) -> Position {
 
 impl Machine {
     pub(crate) fn new(
-        state: State,
-        (last_applied, membership): (Option<LogId>, StoredMembership),
         shared: Arc<Shared>,
         audit: AuditWriter,
         (snapshots, image): (SnapshotStore, ImageSender),
         simulated: bool,
     ) -> Self {
         Self {
-            trail_first_seq: state.core.trail_first_seq,
-            state,
-            last_applied,
-            membership,
+            trail_first_seq: shared.with_view(|state| state.core.trail_first_seq),
             shared,
             audit,
             snapshots,
@@ -113,31 +106,34 @@ impl Machine {
     }
 
     fn decide(
-        &mut self,
+        &self,
         entry: &crate::raft::Entry,
     ) -> io::Result<(Lines, Option<(Envelope, Replies)>)> {
         let log = log_ref(&entry.log_id());
+        let mut live = self.shared.live();
+        live.last_applied = Some(entry.log_id());
         match &entry.payload {
             EntryPayload::Blank => {
-                apply_blank(&mut self.state, log);
+                apply_blank(&mut live.state, log);
                 Ok((Lines::default(), None))
             }
             EntryPayload::Membership(membership) => {
-                self.membership = StoredMembership::new(Some(entry.log_id()), membership.clone());
-                let voters = voters(&self.membership);
-                Ok((apply_voters(&mut self.state, log, voters), None))
+                live.membership = StoredMembership::new(Some(entry.log_id()), membership.clone());
+                let voters = voters(&live.membership);
+                Ok((apply_voters(&mut live.state, log, voters), None))
             }
-            EntryPayload::Normal(payload) => self.decide_payload(log, payload),
+            EntryPayload::Normal(payload) => self.decide_payload(&mut live.state, log, payload),
         }
     }
 
     fn decide_payload(
-        &mut self,
+        &self,
+        state: &mut State,
         log: jarvis_domain::outcome::LogRef,
         payload: &Payload,
     ) -> io::Result<(Lines, Option<(Envelope, Replies)>)> {
         let Some(envelope) = payload.envelope else {
-            apply_blank(&mut self.state, log);
+            apply_blank(state, log);
             return Ok((Lines::default(), None));
         };
         // An entry this build can not read stops the node (rule 3): going on would make states diverge.
@@ -149,10 +145,9 @@ impl Machine {
             stamp: payload.stamp,
             stepped: payload.stepped,
         };
-        let applied = apply(&mut self.state, context, &Batch { envelope, commands });
-        self.shared
-            .clock
-            .observe(self.state.core.time, payload.stepped);
+        let applied = apply(state, context, &Batch { envelope, commands });
+        self.shared.clock.observe(state.core.time, payload.stepped);
+        self.image.noted(state);
         let decided = (!applied.skipped).then(|| (envelope, Arc::new(applied.replies)));
         Ok((applied.lines, decided))
     }
@@ -166,7 +161,7 @@ impl Machine {
 
     /// Lets go of the files of segments that the log retired.
     fn retire_segments(&mut self) -> io::Result<()> {
-        let first = self.state.core.trail_first_seq;
+        let first = self.shared.with_view(|state| state.core.trail_first_seq);
         if first > self.trail_first_seq {
             lock(&self.audit).retire(first - 1)?;
             self.trail_first_seq = first;
@@ -175,16 +170,18 @@ impl Machine {
     }
 
     fn builder(&self) -> io::Result<Builder> {
+        // No entry is applied meanwhile: Raft asks for both from one task.
         let open_segment = lock(&self.audit).read_open()?;
+        let live = self.shared.live();
         let head = Head {
-            last_log_id: self.last_applied,
-            membership: self.membership.clone(),
-            core: self.state.core_bytes(),
+            last_log_id: live.last_applied,
+            membership: live.membership.clone(),
+            core: live.state.core_bytes(),
             open_segment,
         };
         Ok(Builder {
             head,
-            state: self.state.clone(),
+            state: live.state.clone(),
             audit: self.audit.clone(),
             snapshots: self.snapshots.clone(),
             simulated: self.simulated,
@@ -197,7 +194,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
     type SnapshotBuilder = Builder;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
-        Ok((self.last_applied, self.membership.clone()))
+        let live = self.shared.live();
+        Ok((live.last_applied, live.membership.clone()))
     }
 
     async fn apply<Strm>(&mut self, mut entries: Strm) -> Result<(), io::Error>
@@ -209,16 +207,12 @@ impl RaftStateMachine<TypeConfig> for Machine {
         while let Some(item) = entries.next().await {
             let (entry, responder) = item?;
             let (lines, replies) = self.decide(&entry)?;
-            self.last_applied = Some(entry.log_id());
             self.write_lines(&lines)?;
             decided.extend(replies);
             responders.extend(responder);
         }
         self.retire_segments()?;
-        let dirty = self.state.take_dirty();
-        self.image
-            .changed(dirty, &self.state, self.last_applied, &self.membership);
-        self.shared.publish(self.state.clone());
+        self.shared.announce();
         for (envelope, replies) in decided {
             self.shared.decided(envelope, replies);
         }
@@ -267,12 +261,14 @@ impl RaftStateMachine<TypeConfig> for Machine {
             .map_err(io::Error::other)?;
         self.shared.clock.observe(state.core.time, false);
         self.trail_first_seq = state.core.trail_first_seq;
-        self.state = state;
-        self.last_applied = meta.last_log_id;
-        self.membership = meta.last_membership.clone();
-        self.image
-            .replaced(&self.state, self.last_applied, &self.membership);
-        self.shared.publish(self.state.clone());
+        {
+            let mut live = self.shared.live();
+            live.state = state;
+            live.last_applied = meta.last_log_id;
+            live.membership = meta.last_membership.clone();
+            self.image.replaced();
+        }
+        self.shared.announce();
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use crate::raft::log_store::LogStore;
 use crate::raft::machine::{Machine, Trail, position_of};
 use crate::raft::snapshot::SnapshotStore;
 use crate::raft::{StoredMembership, TypeConfig};
-use crate::shared::Shared;
+use crate::shared::{Live, Shared};
 use crate::wal::{Driver, Wal, WalOptions};
 
 struct Builder;
@@ -42,10 +42,13 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, TempDir> for Builder {
         let snapshots = SnapshotStore::open(env.disk.clone(), folder.path().join("snapshots"))
             .expect("a new folder");
         let clock = AgreedClock::new(env.clock.clone(), 0);
-        let shared = Arc::new(Shared::new(1, 1, clock, state.clone()));
-        let machine = Machine::new(
+        let live = Live {
             state,
-            (None, StoredMembership::default()),
+            last_applied: None,
+            membership: StoredMembership::default(),
+        };
+        let shared = Arc::new(Shared::new(1, 1, clock, live));
+        let machine = Machine::new(
             shared,
             Trail::new(audit),
             (snapshots, ImageSender::disabled()),

@@ -9,6 +9,7 @@
 //! Invariants:
 //! - the lock is held for work in memory only (and for duplicating a file handle), never for reading or writing;
 //! - callbacks run without the lock, in the order in which the records were submitted;
+//! - records that nobody waits for ([`Haste::None`]) keep their place, but cause no write of their own while others do;
 //! - after the first failure nothing is written or accepted any more (rule 6).
 
 use std::collections::VecDeque;
@@ -23,6 +24,10 @@ use super::frame;
 use super::live_log::{LiveLog, OutOfOrder};
 use super::writer::{Writer, Written};
 use super::{Done, OnFatal, Record, WalOptions, WalStats};
+
+/// In an otherwise idle log, records that nobody waits for are written after this time: far above what a busy log takes to
+/// the next submission, and still soon enough to prove what lies before them.
+const UNHURRIED_DELAY: Duration = Duration::from_millis(20);
 
 /// What all handles and the writer share.
 pub(super) struct Shared {
@@ -46,6 +51,10 @@ pub(super) struct State {
     /// The idle writer, when submitters drive it themselves.
     pub(super) idle_writer: Option<Writer>,
     queue: VecDeque<Submission>,
+    /// Submissions in the queue that somebody waits for.
+    awaited: usize,
+    /// The writer sleeps until it is woken; otherwise it looks at the queue by itself before long.
+    resting: bool,
     /// Set once, by the writer.
     failure: Option<Failure>,
     closing: Closing,
@@ -73,8 +82,18 @@ pub(super) enum Closing {
     Orderly,
 }
 
+/// Whether somebody waits for a submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Haste {
+    /// It is written at once.
+    Awaited,
+    /// It goes with the next one that is, or after [`UNHURRIED_DELAY`].
+    None,
+}
+
 /// Records that are acknowledged together.
 struct Submission {
+    haste: Haste,
     records: Vec<Record>,
     serials: Vec<u64>,
     bytes: usize,
@@ -119,6 +138,8 @@ impl State {
             segments,
             idle_writer: None,
             queue: VecDeque::new(),
+            awaited: 0,
+            resting: false,
             failure: None,
             closing: Closing::No,
         }
@@ -166,6 +187,7 @@ impl State {
 
     fn take_group(&mut self, group_bytes: usize, now: Duration) -> Option<Group> {
         let first = self.queue.pop_front()?;
+        self.awaited -= usize::from(first.haste == Haste::Awaited);
         let mut group = Group {
             records: first.records,
             serials: first.serials,
@@ -177,6 +199,7 @@ impl State {
             && group.bytes.saturating_add(next.bytes) <= group_bytes
             && let Some(next) = self.queue.pop_front()
         {
+            self.awaited -= usize::from(next.haste == Haste::Awaited);
             group.records.extend(next.records);
             group.serials.extend(next.serials);
             group.bytes += next.bytes;
@@ -247,20 +270,25 @@ impl Shared {
     }
 
     /// Queues records, or refuses them through `done`.
-    pub(super) fn enqueue(&self, records: Vec<Record>, done: Done) {
+    pub(super) fn enqueue(&self, records: Vec<Record>, haste: Haste, done: Done) {
         let mut state = self.lock();
         match state.accept(&records) {
             Ok(serials) => {
                 let bytes: usize = records.iter().map(frame::frame_bytes).sum();
                 state.stats.queued_bytes += bytes;
+                state.awaited += usize::from(haste == Haste::Awaited);
                 state.queue.push_back(Submission {
+                    haste,
                     records,
                     serials,
                     bytes,
                     done,
                 });
+                let wake = haste == Haste::Awaited || state.resting;
                 drop(state);
-                self.wake.notify_one();
+                if wake {
+                    self.wake.notify_one();
+                }
             }
             Err(error) => {
                 drop(state);
@@ -291,17 +319,33 @@ impl Shared {
         }
     }
 
+    /// The next group; `None` once the log is closed and everything is written. What nobody waits for does not make one
+    /// unless nothing else came for [`UNHURRIED_DELAY`]: Raft notes each commit, and a flush for each note would keep the
+    /// next entry waiting.
     fn wait_for_group(&self) -> Option<Group> {
         let mut state = self.lock();
+        let mut is_idle = false;
         loop {
-            let group = state.take_group(self.options.group_bytes, self.now());
-            if group.is_some() || state.closing != Closing::No {
-                return group;
+            let has_unhurried = is_idle && !state.queue.is_empty();
+            if state.awaited > 0 || has_unhurried || state.closing != Closing::No {
+                return state.take_group(self.options.group_bytes, self.now());
             }
-            state = self
-                .wake
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            if is_idle {
+                state.resting = true;
+                state = self
+                    .wake
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
+                state.resting = false;
+                is_idle = false;
+            } else {
+                let (woken, waited) = self
+                    .wake
+                    .wait_timeout(state, UNHURRIED_DELAY)
+                    .unwrap_or_else(PoisonError::into_inner);
+                state = woken;
+                is_idle = waited.timed_out();
+            }
         }
     }
 
@@ -383,6 +427,7 @@ impl Shared {
             state.failure = Some(failure.clone());
             state.flushing_since = None;
             state.stats.queued_bytes = 0;
+            state.awaited = 0;
             std::mem::take(&mut state.queue)
         };
         for done in callbacks

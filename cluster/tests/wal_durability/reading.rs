@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use jarvis_cluster::wal::{Driver, Record, Wal, WalOptions};
 use jarvis_disk::{RealDisk, SimDisk};
 
 use super::{
-    Fatal, acknowledged, append, entries, entry, expected, open, options, payload, purge,
-    small_options,
+    CALLBACK_DEADLINE, Fatal, acknowledged, append, entries, entry, expected, open, options,
+    payload, purge, small_options,
 };
 
 fn open_real(dir: &std::path::Path, options: WalOptions, fatal: &Fatal) -> Wal {
@@ -112,6 +113,40 @@ fn the_thread_answers_in_order_and_writes_many_submissions_at_once() {
     assert_eq!(entries(&wal), expected(1..=500));
     wal.close();
     assert_eq!(fatal.count(), 0);
+}
+
+#[test]
+fn what_nobody_waits_for_costs_a_busy_log_no_flush_and_an_idle_log_writes_it() {
+    /// Entries, each followed by a note that nobody waits for.
+    const LAST: u64 = 200;
+    let (disk, fatal) = (SimDisk::new(), Fatal::default());
+    let (wal, _) = Wal::open(
+        disk.clone(),
+        super::dir(),
+        options(),
+        Driver::Thread,
+        fatal.callback(),
+    )
+    .expect("open");
+    for index in 1..=LAST {
+        acknowledged(&wal, vec![entry(index)]);
+        wal.submit_unhurried(Record::Committed(Bytes::from(index.to_string())));
+    }
+    // On a machine without a core to spare the log may seem idle now and then.
+    let flushes = wal.stats().flushes;
+    assert!(flushes < LAST * 3 / 2, "{flushes} flushes");
+
+    let looks = 2_000;
+    let is_written = (0..looks).any(|_| {
+        std::thread::sleep(CALLBACK_DEADLINE / looks);
+        wal.queued_bytes() == 0
+    });
+    assert!(is_written, "the last note waits for ever");
+    disk.crash();
+    let (_, recovered) = open(&disk, options());
+    let last = LAST.to_string();
+    assert_eq!(recovered.committed.as_deref(), Some(last.as_bytes()));
+    assert_eq!((recovered.last_index, fatal.count()), (LAST, 0));
 }
 
 #[test]

@@ -5,13 +5,11 @@
 //! [`SEGMENT_EVENTS`] events or [`SEGMENT_BYTES`] bytes and is
 //! known by its first sequence number and the chain's head after its last event, which commits to every byte so far.
 
-use std::fmt::Write as _;
-
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::limits::{SEGMENT_BYTES, SEGMENT_EVENTS};
-use crate::time::{Millis, rfc3339};
+use crate::time::{Millis, rfc3339_digits};
 
 /// The chain's head: SHA-256.
 pub type Head = [u8; 32];
@@ -73,9 +71,14 @@ pub struct Lines {
     pub closes: Vec<(usize, ClosedSegment)>,
 }
 
-/// One event on its way into the trail.
+/// Room for one more line: most of them fit.
+const LINE_BYTES: usize = 448;
+
+/// One event on its way into the trail. It is written where it will stand, so that it must be ended.
+#[must_use = "an event is in the trail once it is ended"]
 pub(crate) struct Line<'a> {
-    body: String,
+    /// Where its body begins in `lines`.
+    start: usize,
     position: &'a mut TrailPosition,
     lines: &'a mut Lines,
 }
@@ -90,25 +93,31 @@ impl<'a> Line<'a> {
         outcome: &str,
     ) -> Self {
         position.seq += 1;
-        let mut body = String::with_capacity(320);
-        let (seq, time) = (position.seq, rfc3339(time));
-        write_all(
-            &mut body,
-            format_args!(
-                r#"{{"seq":{seq},"time":"{time}","index":{index},"event":"{event}","outcome":"{outcome}""#
-            ),
-        );
+        let start = lines.bytes.len();
+        let out = &mut lines.bytes;
+        out.reserve(LINE_BYTES);
+        out.extend_from_slice(br#"{"seq":"#);
+        push_number(out, position.seq);
+        out.extend_from_slice(br#","time":""#);
+        out.extend_from_slice(&rfc3339_digits(time));
+        out.extend_from_slice(br#"","index":"#);
+        push_number(out, index);
+        out.extend_from_slice(br#","event":""#);
+        out.extend_from_slice(event.as_bytes());
+        out.extend_from_slice(br#"","outcome":""#);
+        out.extend_from_slice(outcome.as_bytes());
+        out.push(b'"');
         Self {
-            body,
+            start,
             position,
             lines,
         }
     }
 
     /// Adds a text member; it is escaped.
-    pub(crate) fn text(mut self, key: &str, value: &str) -> Self {
-        write_all(&mut self.body, format_args!(r#","{key}":"#));
-        push_json_string(&mut self.body, value);
+    pub(crate) fn text(self, key: &str, value: &str) -> Self {
+        push_key(&mut self.lines.bytes, key);
+        push_json_string(&mut self.lines.bytes, value);
         self
     }
 
@@ -121,37 +130,41 @@ impl<'a> Line<'a> {
     }
 
     /// Adds a number.
-    pub(crate) fn number(mut self, key: &str, value: u64) -> Self {
-        write_all(&mut self.body, format_args!(r#","{key}":{value}"#));
+    pub(crate) fn number(self, key: &str, value: u64) -> Self {
+        push_key(&mut self.lines.bytes, key);
+        push_number(&mut self.lines.bytes, value);
         self
     }
 
     /// Adds a list of numbers.
-    pub(crate) fn numbers(mut self, key: &str, values: impl IntoIterator<Item = u64>) -> Self {
-        let list: Vec<String> = values.into_iter().map(|value| value.to_string()).collect();
-        write_all(
-            &mut self.body,
-            format_args!(r#","{key}":[{}]"#, list.join(",")),
-        );
+    pub(crate) fn numbers(self, key: &str, values: impl IntoIterator<Item = u64>) -> Self {
+        let out = &mut self.lines.bytes;
+        push_key(out, key);
+        out.push(b'[');
+        for (position, value) in values.into_iter().enumerate() {
+            if position > 0 {
+                out.push(b',');
+            }
+            push_number(out, value);
+        }
+        out.push(b']');
         self
     }
 
-    /// Ends the event: chains it and puts the line out. Returns its sequence number.
+    /// Ends the event: chains it and completes the line. Returns its sequence number.
     pub(crate) fn end(self) -> u64 {
         let Self {
-            body,
+            start,
             position,
             lines,
         } = self;
-        position.head = chain_hash(&position.head, body.as_bytes());
-        let before = lines.bytes.len();
-        lines.bytes.extend_from_slice(body.as_bytes());
+        position.head = chain_hash(&position.head, &lines.bytes[start..]);
+        let mut digits = [0_u8; 64];
+        hex::encode_to_slice(position.head, &mut digits).expect("32 bytes are 64 digits");
         lines.bytes.extend_from_slice(br#","hash":""#);
-        lines
-            .bytes
-            .extend_from_slice(hex::encode(position.head).as_bytes());
+        lines.bytes.extend_from_slice(&digits);
         lines.bytes.extend_from_slice(b"\"}\n");
-        position.open_bytes += (lines.bytes.len() - before) as u64;
+        position.open_bytes += (lines.bytes.len() - start) as u64;
         let events = position.seq + 1 - position.open_first_seq;
         if events >= SEGMENT_EVENTS || position.open_bytes >= SEGMENT_BYTES {
             let segment = ClosedSegment {
@@ -168,22 +181,37 @@ impl<'a> Line<'a> {
     }
 }
 
-fn push_json_string(out: &mut String, value: &str) {
+fn push_key(out: &mut Vec<u8>, key: &str) {
+    out.extend_from_slice(br#",""#);
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(br#"":"#);
+}
+
+fn push_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0_u8; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
+}
+
+fn push_json_string(out: &mut Vec<u8>, value: &str) {
     if value
         .bytes()
         .all(|byte| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\')
     {
-        out.push('"');
-        out.push_str(value);
-        out.push('"');
+        out.push(b'"');
+        out.extend_from_slice(value.as_bytes());
+        out.push(b'"');
     } else {
-        out.push_str(&serde_json::Value::from(value).to_string());
+        out.extend_from_slice(serde_json::Value::from(value).to_string().as_bytes());
     }
-}
-
-fn write_all(out: &mut String, arguments: std::fmt::Arguments<'_>) {
-    out.write_fmt(arguments)
-        .expect("writing to a String does not fail");
 }
 
 #[cfg(test)]
@@ -206,6 +234,36 @@ mod tests {
             hex::encode(chain_hash(&[0; 32], body.as_bytes()))
         );
         assert_eq!(position.seq, 1);
+    }
+
+    #[test]
+    fn the_bytes_of_a_line_are_frozen() {
+        let (mut position, mut lines) = (TrailPosition::genesis(), Lines::default());
+        position.seq = u64::MAX - 2;
+        Line::begin(
+            &mut position,
+            &mut lines,
+            (1_795_316_400_123, 0),
+            "secret.destroy",
+            "ok",
+        )
+        .text("plain", "a b")
+        .text("escaped", "\"\\\u{1}ä")
+        .maybe("absent", None)
+        .number("largest", u64::MAX)
+        .numbers("none", [])
+        .numbers("some", [0, 10, 200])
+        .end();
+        let text = String::from_utf8(lines.bytes).unwrap();
+        let (body, _) = text.split_once(r#","hash":""#).unwrap();
+        assert_eq!(
+            body,
+            concat!(
+                r#"{"seq":18446744073709551614,"time":"2026-11-22T03:00:00.123Z","index":0,"#,
+                r#""event":"secret.destroy","outcome":"ok","plain":"a b","#,
+                r#""escaped":"\"\\\u0001ä","largest":18446744073709551615,"none":[],"some":[0,10,200]"#,
+            )
+        );
     }
 
     #[test]

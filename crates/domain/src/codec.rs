@@ -4,6 +4,8 @@
 //! of a released version byte is frozen; golden vectors in the tests hold it. Decoding is bounded by the input's own
 //! length and by [`MAX_DECODED_BYTES`], and must consume every byte.
 
+use bincode::enc::write::Writer;
+use bincode::error::EncodeError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -36,9 +38,14 @@ pub enum CodecError {
 /// Never for the types of this crate: encoding to memory fails only for types serde can not express.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(64);
-    bytes.push(FORMAT);
-    try_encode_into(value, &mut bytes).expect("types of this crate always encode");
+    encode_onto(value, &mut bytes);
     bytes
+}
+
+/// As [`encode`], at the end of a buffer that is used again and again.
+pub(crate) fn encode_onto<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
+    out.push(FORMAT);
+    try_encode_onto(value, out).expect("types of this crate always encode");
 }
 
 /// Encodes a value that may hold a part which can not be written (a state handle).
@@ -47,19 +54,26 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
 /// [`CodecError::Malformed`] for such a value.
 pub fn try_encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError> {
     let mut bytes = vec![FORMAT];
-    try_encode_into(value, &mut bytes)?;
+    try_encode_onto(value, &mut bytes)?;
     Ok(bytes)
 }
 
-fn try_encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
-    let encoded =
-        bincode::serde::encode_to_vec(value, bincode::config::standard()).map_err(|error| {
-            CodecError::Malformed {
-                reason: error.to_string(),
-            }
-        })?;
-    out.extend_from_slice(&encoded);
-    Ok(())
+/// Lets bincode write where the bytes are wanted, without a buffer of its own.
+struct Onto<'a>(&'a mut Vec<u8>);
+
+impl Writer for Onto<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+fn try_encode_onto<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    bincode::serde::encode_into_writer(value, Onto(out), bincode::config::standard()).map_err(
+        |error| CodecError::Malformed {
+            reason: error.to_string(),
+        },
+    )
 }
 
 /// Decodes a value; all bytes must be used.

@@ -109,6 +109,9 @@ pub enum AdminView {
     /// The cluster CA, to certify a client's key. Nothing that is replicated changes, so the event is all that the log
     /// has of it.
     IssueCertificate,
+    /// The keys of the asked node, which it forgets. They are in its memory only, so the event is all that the log has of
+    /// that, too.
+    SealNode,
 }
 
 impl AdminView {
@@ -123,6 +126,7 @@ impl AdminView {
             Self::Seal => "seal.read",
             Self::Debug => "debug.read",
             Self::IssueCertificate => "certificate.issue",
+            Self::SealNode => "seal.close",
         }
     }
 }
@@ -332,6 +336,11 @@ pub enum ClusterCommand {
     },
     /// Nothing but the passing of time: due destructions and expiries happen.
     Tick,
+    /// The envelope's node has its keys, so that values can be had from it; only the event is replicated (C3).
+    Unsealed {
+        /// The seal slot that opened. It may be gone again, or, of a new node, not be there yet.
+        slot: String,
+    },
 }
 
 /// The cluster's beginning.

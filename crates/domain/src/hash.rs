@@ -12,17 +12,21 @@ use sha2::{Digest, Sha256};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accumulator([u64; 4]);
 
+/// What one record contributes: kept with the record, so that its removal hashes nothing again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Element([u64; 4]);
+
 impl Accumulator {
     /// Adds one record.
-    pub fn add(&mut self, kind: u8, key: &[u8], value: &[u8]) {
-        for (lane, part) in self.0.iter_mut().zip(element(kind, key, value)) {
+    pub fn add(&mut self, element: Element) {
+        for (lane, part) in self.0.iter_mut().zip(element.0) {
             *lane = lane.wrapping_add(part);
         }
     }
 
     /// Removes one record that was added before.
-    pub fn remove(&mut self, kind: u8, key: &[u8], value: &[u8]) {
-        for (lane, part) in self.0.iter_mut().zip(element(kind, key, value)) {
+    pub fn remove(&mut self, element: Element) {
+        for (lane, part) in self.0.iter_mut().zip(element.0) {
             *lane = lane.wrapping_sub(part);
         }
     }
@@ -38,18 +42,22 @@ impl Accumulator {
     }
 }
 
-fn element(kind: u8, key: &[u8], value: &[u8]) -> [u64; 4] {
-    let mut hasher = Sha256::new();
-    hasher.update([kind]);
-    hasher.update((key.len() as u64).to_be_bytes());
-    hasher.update(key);
-    hasher.update(value);
-    let digest: [u8; 32] = hasher.finalize().into();
-    let mut lanes = [0; 4];
-    for (lane, chunk) in lanes.iter_mut().zip(digest.chunks_exact(8)) {
-        *lane = u64::from_be_bytes(chunk.try_into().expect("chunks of eight bytes"));
+impl Element {
+    /// SHA-256(kind ‖ key length ‖ key ‖ value) of a record's encoded parts.
+    #[must_use]
+    pub fn of(kind: u8, key: &[u8], value: &[u8]) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update([kind]);
+        hasher.update((key.len() as u64).to_be_bytes());
+        hasher.update(key);
+        hasher.update(value);
+        let digest: [u8; 32] = hasher.finalize().into();
+        let mut lanes = [0; 4];
+        for (lane, chunk) in lanes.iter_mut().zip(digest.chunks_exact(8)) {
+            *lane = u64::from_be_bytes(chunk.try_into().expect("chunks of eight bytes"));
+        }
+        Self(lanes)
     }
-    lanes
 }
 
 #[cfg(test)]
@@ -59,12 +67,12 @@ mod tests {
     #[test]
     fn order_does_not_matter_and_removal_undoes() {
         let (mut left, mut right) = (Accumulator::default(), Accumulator::default());
-        left.add(1, b"a", b"1");
-        left.add(1, b"b", b"2");
-        right.add(1, b"b", b"2");
-        right.add(1, b"c", b"3");
-        right.add(1, b"a", b"1");
-        right.remove(1, b"c", b"3");
+        left.add(Element::of(1, b"a", b"1"));
+        left.add(Element::of(1, b"b", b"2"));
+        right.add(Element::of(1, b"b", b"2"));
+        right.add(Element::of(1, b"c", b"3"));
+        right.add(Element::of(1, b"a", b"1"));
+        right.remove(Element::of(1, b"c", b"3"));
         assert_eq!(left, right);
         assert_ne!(left, Accumulator::default());
     }
@@ -72,8 +80,8 @@ mod tests {
     #[test]
     fn the_boundary_between_key_and_value_counts() {
         let (mut left, mut right) = (Accumulator::default(), Accumulator::default());
-        left.add(1, b"ab", b"c");
-        right.add(1, b"a", b"bc");
+        left.add(Element::of(1, b"ab", b"c"));
+        right.add(Element::of(1, b"a", b"bc"));
         assert_ne!(left, right);
     }
 }

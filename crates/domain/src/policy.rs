@@ -298,25 +298,39 @@ impl Policy {
     /// Decides one request about one name.
     #[must_use]
     pub fn decide(&self, client: &ClientId, verb: Verb, name: &str) -> Decision {
-        let Some(rules) = self.clients.get(client.as_str()) else {
-            return Decision::Deny(DenyReason::UnknownClient);
-        };
+        match self.judge(client, verb, name) {
+            Ok(rule) => Decision::Allow {
+                rule: rule.name.as_str().to_owned(),
+                stale_max_ms: rule.stale_max_ms,
+            },
+            Err(reason) => Decision::Deny(reason),
+        }
+    }
+
+    /// As [`Self::decide`], for who does not ask by which rule: nothing is copied.
+    ///
+    /// # Errors
+    /// Why the request is denied.
+    pub fn permit(&self, client: &ClientId, verb: Verb, name: &str) -> Result<(), DenyReason> {
+        self.judge(client, verb, name).map(|_| ())
+    }
+
+    /// The rule that allows it; among several the one that is most generous with stale reads.
+    fn judge(&self, client: &ClientId, verb: Verb, name: &str) -> Result<&Rule, DenyReason> {
+        let rules = self
+            .clients
+            .get(client.as_str())
+            .ok_or(DenyReason::UnknownClient)?;
         let matching = |rule: &&Rule| rule.verbs.contains(verb) && rule.name.matches(name);
         if let Some(rule) = rules.deny.iter().find(matching) {
-            return Decision::Deny(DenyReason::Rule(rule.name.as_str().to_owned()));
+            return Err(DenyReason::Rule(rule.name.as_str().to_owned()));
         }
-        match rules
+        rules
             .allow
             .iter()
             .filter(matching)
             .max_by_key(|rule| rule.stale_max_ms)
-        {
-            Some(rule) => Decision::Allow {
-                rule: rule.name.as_str().to_owned(),
-                stale_max_ms: rule.stale_max_ms,
-            },
-            None => Decision::Deny(DenyReason::NoRule),
-        }
+            .ok_or(DenyReason::NoRule)
     }
 
     /// Decides a request about the cluster itself: it needs [`Verb::Admin`] on a rule whose pattern is `*`, and no deny
@@ -339,11 +353,19 @@ impl Policy {
         }
     }
 
+    /// Whether any client may administer. Without one nobody can replace the policy, or make a credential, ever again.
+    #[must_use]
+    pub fn has_administrator(&self) -> bool {
+        self.clients.keys().any(|client| {
+            ClientId::parse(client).is_ok_and(|client| self.decide_admin(&client).is_allow())
+        })
+    }
+
     /// Whether the name may stand in a list for this client: it may read or list it (A4).
     #[must_use]
     pub fn may_see(&self, client: &ClientId, name: &str) -> bool {
-        self.decide(client, Verb::Read, name).is_allow()
-            || self.decide(client, Verb::List, name).is_allow()
+        self.permit(client, Verb::Read, name).is_ok()
+            || self.permit(client, Verb::List, name).is_ok()
     }
 }
 
@@ -415,6 +437,24 @@ mod tests {
             policy.decide(&stranger, Verb::Read, "a"),
             Decision::Deny(DenyReason::UnknownClient)
         );
+    }
+
+    #[test]
+    fn p3_a_policy_has_an_administrator_or_none() {
+        let mut policy = policy();
+        assert!(policy.has_administrator());
+        let admin = policy.clients.get_mut("admin").unwrap();
+        admin.deny = vec![rule("*", VerbSet::from_iter([Verb::Admin]))];
+        assert!(!policy.has_administrator(), "deny wins");
+        policy.clients.remove("admin");
+        assert!(!policy.has_administrator());
+        let named = ClientRules {
+            allow: vec![rule("*", VerbSet::from_iter([Verb::Admin]))],
+            deny: vec![],
+        };
+        policy.clients.insert("people".into(), named);
+        assert!(policy.has_administrator());
+        assert!(!Policy::default().has_administrator());
     }
 
     #[test]

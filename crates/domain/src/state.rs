@@ -270,6 +270,12 @@ impl State {
         self.tracker.take_dirty()
     }
 
+    /// How many keys [`Self::take_dirty`] would tell.
+    #[must_use]
+    pub const fn dirty_len(&self) -> usize {
+        self.tracker.dirty_len()
+    }
+
     /// The encoded scalars.
     #[must_use]
     pub fn core_bytes(&self) -> Vec<u8> {
@@ -278,8 +284,8 @@ impl State {
 
     /// The encoded record of a key, `None` if it does not exist (any more).
     #[must_use]
-    pub fn record(&self, (kind, key): &RecordKey) -> Option<Vec<u8>> {
-        on_table!(self, *kind, record(key), else None)
+    pub fn record(&self, kind: u8, key: &[u8]) -> Option<Vec<u8>> {
+        on_table!(self, kind, record(key), else None)
     }
 
     /// Every record, by kind and key.

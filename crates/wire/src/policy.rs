@@ -24,6 +24,9 @@ pub struct ApplyPolicy {
     /// `true` checks, `cas` included, and changes nothing.
     #[serde(default)]
     pub dry_run: bool,
+    /// `true` accepts a policy in which no client may administer: nobody could change it again.
+    #[serde(default)]
+    pub allow_no_administrator: bool,
 }
 
 /// Answer to `PUT /policy`.
@@ -113,6 +116,6 @@ mod tests {
     fn p2_a_change_is_not_a_dry_run_unless_it_says_so() {
         let apply: ApplyPolicy =
             serde_json::from_str(r#"{"policy":"default_deny: true"}"#).unwrap();
-        assert!(!apply.dry_run);
+        assert!(!apply.dry_run && !apply.allow_no_administrator);
     }
 }

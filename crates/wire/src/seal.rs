@@ -68,6 +68,9 @@ pub struct SlotRemoved {
 pub struct EpochRotated {
     /// The epoch that new versions are encrypted under.
     pub epoch: u64,
+    /// How many versions are still under older epochs. They stay readable; the same request, repeated until this is 0,
+    /// re-encrypts them.
+    pub left: u64,
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ pub struct ReadQuery {
     /// `linearizable` if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consistency: Option<Consistency>,
-    /// Oldest age in milliseconds that a stale read accepts.
+    /// Oldest age in milliseconds that a stale read accepts; refused without `consistency=stale`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age_ms: Option<u64>,
 }
@@ -225,7 +225,7 @@ pub struct VersionSummary {
     pub state: VersionState,
 }
 
-/// What a version is now.
+/// What a version is now. One that was destroyed is not there, as if it never had been.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum VersionState {
@@ -233,8 +233,6 @@ pub enum VersionState {
     Current,
     /// Replaced, still readable by its number.
     Previous,
-    /// Its value is gone.
-    Destroyed,
 }
 
 /// Query of `DELETE /secret/{name}`.

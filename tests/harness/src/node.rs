@@ -25,6 +25,8 @@ pub struct Plan {
     pub peer: SocketAddr,
     programs: Programs,
     folder: TempDir,
+    /// Variables of its environment, beside the bare one.
+    variables: Vec<(String, String)>,
 }
 
 /// What a daemon said that did not stay.
@@ -46,7 +48,15 @@ impl Plan {
             peer: on_loopback(port + PEER_OFFSET),
             programs,
             folder,
+            variables: Vec::new(),
         }
+    }
+
+    /// The same plan with one more variable in the daemon's environment.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// The folder of everything.
@@ -131,8 +141,9 @@ impl Plan {
         command
             .arg("--config")
             .arg(path)
-            // An override leaves the node without a [cluster] table, so that it begins by itself.
+            // Where it listens for peers, and nothing else about a cluster: so it begins one by itself.
             .env("JARVIS_SECRETSD_CLUSTER_PEER_ADDR", self.peer.to_string())
+            .envs(self.variables.iter().cloned())
             .current_dir(self.folder())
             .stdin(Stdio::null());
         Process::start(&mut command, log)

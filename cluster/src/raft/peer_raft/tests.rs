@@ -11,7 +11,8 @@ use crate::clock::AgreedClock;
 use crate::directory::PeerDirectory;
 use crate::env::{BoxFuture, BoxStream, Env, Listener, Net};
 use crate::network::{FramedStream, Me, PeerHandler, PeerIdentity, PeerNetwork, Security};
-use crate::shared::Shared;
+use crate::raft::StoredMembership;
+use crate::shared::{Live, Shared};
 
 const LEADER: u64 = 1;
 const FOLLOWER: u64 = 2;
@@ -119,7 +120,12 @@ fn links(node_id: u64) -> Links {
     env.simulated = true;
     env.net = Arc::new(SlowDials(env.net));
     let clock = AgreedClock::new(env.clock.clone(), 0);
-    let shared = Arc::new(Shared::new(node_id, 1, clock, State::empty()));
+    let live = Live {
+        state: State::empty(),
+        last_applied: None,
+        membership: StoredMembership::default(),
+    };
+    let shared = Arc::new(Shared::new(node_id, 1, clock, live));
     let directory = PeerDirectory::new(shared);
     let me = Me {
         cluster_id: [0x50; 16],

@@ -144,17 +144,14 @@ pub(super) fn permit(
     name: &SecretName,
 ) -> Result<(), Rejection> {
     authenticate(txn, caller, event, Some(name))?;
-    let decision = match txn.state.policy_record() {
-        Some(record) => record.policy.decide(&caller.client, verb, name.as_str()),
-        None => Decision::Deny(DenyReason::UnknownClient),
+    let permitted = match txn.state.policy_record() {
+        Some(record) => record.policy.permit(&caller.client, verb, name.as_str()),
+        None => Err(DenyReason::UnknownClient),
     };
-    match decision {
-        Decision::Allow { .. } => Ok(()),
-        Decision::Deny(reason) => {
-            let asked = (Some(name), name.as_str());
-            Err(deny(txn, caller, event, asked, &reason))
-        }
-    }
+    permitted.map_err(|reason| {
+        let asked = (Some(name), name.as_str());
+        deny(txn, caller, event, asked, &reason)
+    })
 }
 
 /// Credential and policy for the cluster itself; a refusal leaves its event, and says what was asked for in its word.

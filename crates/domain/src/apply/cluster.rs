@@ -1,5 +1,6 @@
 //! What nodes propose on their own account: the beginning, joining, signatures, imports, the passing of time.
 
+use crate::apply::admin::MAX_ID_BYTES;
 use crate::apply::mutate::rejection_word;
 use crate::apply::{Txn, begin, bounded, clip, members};
 use crate::audit::Head;
@@ -48,6 +49,7 @@ pub(super) fn decide(txn: &mut Txn<'_>, command: &ClusterCommand) -> Reply {
         } => aggregate(txn, kind, client.as_ref(), *count),
         ClusterCommand::RaiseLevel { level } => raise_level(txn, *level),
         ClusterCommand::Tick => Ok(Outcome::Done),
+        ClusterCommand::Unsealed { slot } => unsealed(txn, slot),
     };
     let outcome = outcome.unwrap_or_else(|refusal| {
         tell(txn, command, refusal.reason);
@@ -86,6 +88,7 @@ fn tell(txn: &mut Txn<'_>, command: &ClusterCommand, reason: &str) {
         ClusterCommand::AddNodeSlot { .. } => {
             txn.line("seal.slot.add", refused).number("node", node)
         }
+        ClusterCommand::Unsealed { .. } => txn.line("seal.open", refused).number("node", node),
         ClusterCommand::RaiseLevel { level } => txn
             .line("level.raise", refused)
             .number("level", u64::from(*level))
@@ -260,6 +263,19 @@ fn raise_level(txn: &mut Txn<'_>, level: u32) -> Result<Outcome, Refusal> {
     txn.state.core.level = level;
     txn.line("level.raise", "ok")
         .number("level", u64::from(level))
+        .end();
+    Ok(Outcome::Done)
+}
+
+/// Whether the slot exists is not asked: who opened a node and removed the slot at once must not vanish from the trail.
+fn unsealed(txn: &mut Txn<'_>, slot: &str) -> Result<Outcome, Refusal> {
+    if slot.is_empty() || slot.len() > MAX_ID_BYTES {
+        return Err(invalid("a seal slot's name has 1 to 128 bytes"));
+    }
+    let node = txn.origin;
+    txn.line("seal.open", "ok")
+        .number("node", node)
+        .text("slot", slot)
         .end();
     Ok(Outcome::Done)
 }

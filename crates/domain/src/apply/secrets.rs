@@ -147,14 +147,23 @@ fn put(txn: &mut Txn<'_>, caller: &Caller, write: &Write, batch: u64) -> Written
     merge(&mut secret.about, &write.about);
     let state = &mut *txn.state;
     state.core.vault_bytes += cost(name, &write.value);
-    count_epoch(state, write.value.epoch, true);
     state
         .versions
         .put(&mut state.tracker, (name.clone(), number), version);
     let keep = state.core.limits.max_versions.max(1) as usize;
+    // In the common case the version that goes is of the epoch of the one that comes: nothing to count then.
+    let mut came = Some(write.value.epoch);
     while secret.versions.len() > keep {
         let oldest = secret.versions.remove(0);
-        forget_version(state, name, oldest);
+        let went = take_version(state, name, oldest);
+        if went == came {
+            came = None;
+        } else if let Some(epoch) = went {
+            count_epoch(state, epoch, false);
+        }
+    }
+    if let Some(epoch) = came {
+        count_epoch(state, epoch, true);
     }
     state.put_secret(name.clone(), secret);
     let audit_seq = txn
@@ -376,16 +385,21 @@ pub(super) fn rewrap(
 
 /// Removes a version's record and what it counted for.
 pub(super) fn forget_version(state: &mut State, name: &SecretName, number: u64) {
-    if let Some(version) = state
-        .versions
-        .take(&mut state.tracker, &(name.clone(), number))
-    {
-        state.core.vault_bytes = state
-            .core
-            .vault_bytes
-            .saturating_sub(cost(name, &version.value));
-        count_epoch(state, version.value.epoch, false);
+    if let Some(epoch) = take_version(state, name, number) {
+        count_epoch(state, epoch, false);
     }
+}
+
+/// Removes a version's record and its cost; whoever calls counts the epoch that is told.
+fn take_version(state: &mut State, name: &SecretName, number: u64) -> Option<u32> {
+    let version = state
+        .versions
+        .take(&mut state.tracker, &(name.clone(), number))?;
+    state.core.vault_bytes = state
+        .core
+        .vault_bytes
+        .saturating_sub(cost(name, &version.value));
+    Some(version.value.epoch)
 }
 
 fn count_epoch(state: &mut State, number: u32, up: bool) {

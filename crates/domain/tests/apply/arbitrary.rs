@@ -128,6 +128,7 @@ fn target() -> impl Strategy<Value = Target> {
         AdminView::Seal,
         AdminView::Debug,
         AdminView::IssueCertificate,
+        AdminView::SealNode,
     ]);
     prop_oneof![
         4 => (secret_name(), prop::option::of(small_or_any()))
@@ -203,6 +204,7 @@ fn cluster_command() -> impl Strategy<Value = ClusterCommand> {
         1 => prop_oneof![0_u32..4, any::<u32>()]
             .prop_map(|level| ClusterCommand::RaiseLevel { level }),
         2 => Just(ClusterCommand::Tick),
+        1 => prop_oneof![slot_name(), text()].prop_map(|slot| ClusterCommand::Unsealed { slot }),
     ]
 }
 

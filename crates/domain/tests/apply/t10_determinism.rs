@@ -63,7 +63,7 @@ proptest! {
         for (context, batch) in log_of(&proposals) {
             apply(&mut state, context, &batch);
             for key in state.take_dirty() {
-                match state.record(&key) {
+                match state.record(key.0, &key.1) {
                     Some(value) => image.insert(key, value),
                     None => image.remove(&key),
                 };

@@ -332,6 +332,8 @@ fn passing_time(log: &mut Log) {
         access_by(caller("admin"), Target::Refused { reason }),
         "not_authorized",
     )]);
+    let slot = "node-1".to_owned();
+    log.say([(cluster(ClusterCommand::Unsealed { slot }), "done")]);
 }
 
 fn change_of(write: Write) -> Command {

@@ -83,16 +83,21 @@ fn p3_verbs_are_told_apart() {
 }
 
 #[test]
-fn i1_issuing_a_certificate_needs_admin_and_has_an_event_of_its_own() {
-    let mut world = World::begun();
-    for (id, outcome) in [("admin", "allow"), ("backend", "deny")] {
-        let issue = Target::Admin(AdminView::IssueCertificate);
-        world.run(access_by(caller(id), issue));
-        assert_eq!(world.events().len(), 1, "C3: one event each");
-        let event = &world.events()[0];
-        assert_eq!(event["event"], "certificate.issue");
-        assert_eq!(event["outcome"], outcome);
-        assert_eq!(event["client"], id);
+fn i1_what_changes_nothing_replicated_needs_admin_and_has_an_event_of_its_own() {
+    for (view, name) in [
+        (AdminView::IssueCertificate, "certificate.issue"),
+        (AdminView::SealNode, "seal.close"),
+    ] {
+        let mut world = World::begun();
+        for (id, outcome) in [("admin", "allow"), ("backend", "deny")] {
+            world.run(access_by(caller(id), Target::Admin(view)));
+            assert_eq!(world.events().len(), 1, "C3: one event each");
+            let event = &world.events()[0];
+            assert_eq!(event["event"], name);
+            assert_eq!(event["outcome"], outcome);
+            assert_eq!(event["client"], id);
+            assert_eq!(event["node"], FOUNDER, "the node that was asked");
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Key epochs and seal slots (X2, X3).
 
-use jarvis_domain::command::{Change, Command, Write};
+use jarvis_domain::command::{Change, ClusterCommand, Command, Write};
 use jarvis_domain::outcome::Rejection;
 
 use crate::world::{
-    FOUNDER, START, World, delete, destroy, keyed, mutation, name, sealed, word, words, write,
+    FOUNDER, START, World, cluster, delete, destroy, keyed, mutation, name, sealed, word, words,
+    write,
 };
 
 #[test]
@@ -142,6 +143,31 @@ fn x3_the_last_seal_slot_can_not_be_removed() {
         words(&applied),
         ["slot_added", "conflict", "done", "invalid", "not_found"]
     );
+}
+
+#[test]
+fn c3_who_opened_a_node_is_told_also_when_the_slot_is_gone() {
+    let mut world = World::begun();
+    let id = world.join(2);
+    let unsealed = |slot: &str| {
+        let slot = slot.to_owned();
+        cluster(ClusterCommand::Unsealed { slot })
+    };
+    let before: Vec<_> = world.state.records().collect();
+    for slot in ["node-1", "passphrase-gone", &"ä".repeat(64)] {
+        let applied = world.propose(id, vec![unsealed(slot)]);
+        assert_eq!(words(&applied), ["done"]);
+        assert_eq!(world.events().len(), 1);
+        let told = &world.events()[0];
+        assert_eq!(told["event"], "seal.open");
+        assert_eq!(told["outcome"], "ok");
+        assert_eq!(told["node"], id);
+        assert_eq!(told["slot"], slot);
+    }
+    let after: Vec<_> = world.state.records().collect();
+    assert!(before == after, "nothing changed but the trail");
+    let core = &world.state.core;
+    assert_eq!(core.content_seq, core.trail.seq, "X4: it is signed");
 }
 
 fn add_epoch(number: u32) -> Command {

@@ -40,6 +40,20 @@ fn c3_what_a_node_is_refused_leaves_one_event_and_nothing_else() {
             "invalid",
         ),
         (
+            ClusterCommand::Unsealed {
+                slot: String::new(),
+            },
+            "seal.open",
+            "invalid",
+        ),
+        (
+            ClusterCommand::Unsealed {
+                slot: "x".repeat(129),
+            },
+            "seal.open",
+            "invalid",
+        ),
+        (
             ClusterCommand::RaiseLevel { level: 9 },
             "level.raise",
             "invalid",
