@@ -1,5 +1,6 @@
 //! THE route table and the order of layers. A handler is a paragraph: parse, call, render.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::Router;
@@ -31,9 +32,28 @@ mod tokens;
 pub use error::ApiError;
 pub use extract::{Connection, Listener};
 
-/// What every handler may use.
+/// What every handler may use. The layers between a connection and a handler clone it again and again: one pointer.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<AppParts>);
+
+impl App {
+    /// Makes it of its parts.
+    #[must_use]
+    pub fn new(parts: AppParts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for App {
+    type Target = AppParts;
+
+    fn deref(&self) -> &AppParts {
+        &self.0
+    }
+}
+
+/// The parts of [`App`].
+pub struct AppParts {
     /// What the server can do.
     pub service: Arc<Service>,
     /// What is counted.
@@ -41,7 +61,7 @@ pub struct App {
     /// What is refused before it costs anything.
     pub limits: Arc<Limits>,
     /// When certificates of this node end, s since the Unix epoch.
-    pub certificates: Arc<Vec<(Certificate, i64)>>,
+    pub certificates: Vec<(Certificate, i64)>,
     /// Monotonic time of the start.
     pub started: std::time::Duration,
 }

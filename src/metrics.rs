@@ -4,7 +4,7 @@
 //! program, ids of nodes, or templates of the route table; never a name, a path or any other text
 //! of a caller. The names of the old daemon are kept and have no labels, as they had none.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ pub struct Metrics {
     http_successes: IntCounter,
     http_duration: Histogram,
     http_by_route: IntCounterVec,
-    routes: Mutex<BTreeSet<String>>,
+    routes: Mutex<RouteCounters>,
     secrets: IntGauge,
     secrets_created: IntCounter,
     secrets_retrieved: IntCounter,
@@ -218,9 +218,10 @@ impl Metrics {
             self.http_successes.inc();
         }
         self.http_duration.observe(took.as_secs_f64());
-        let route = self.known_route(route);
-        let labels = [known(&METHODS, method), route, status_class(status)];
-        self.http_by_route.with_label_values(&labels).inc();
+        self.routes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .count(&self.http_by_route, method, route, status);
     }
 
     /// Live names in the vault.
@@ -352,22 +353,6 @@ impl Metrics {
             .encode_to_string(&self.registry.gather())
             .expect("every family has a name and at least one member")
     }
-
-    /// The template, if the route table can hold that many.
-    fn known_route<'a>(&self, route: Option<&'a str>) -> &'a str {
-        let Some(route) = route else {
-            return UNMATCHED;
-        };
-        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        if routes.contains(route) {
-            return route;
-        }
-        if routes.len() >= MAX_ROUTES {
-            return OTHER;
-        }
-        routes.insert(route.to_owned());
-        route
-    }
 }
 
 impl Default for Metrics {
@@ -379,6 +364,48 @@ impl Default for Metrics {
 impl std::fmt::Debug for Metrics {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Metrics")
+    }
+}
+
+/// The counters of a route by method and class of the status, as they stand in labels.
+type Counters = BTreeMap<(&'static str, &'static str), IntCounter>;
+
+/// The members of `jarvis_http_requests_by_route_total` that were needed so far: asking the family for one hashes its
+/// labels and takes a lock of its own, for every request.
+#[derive(Default)]
+struct RouteCounters {
+    /// At most [`MAX_ROUTES`].
+    known: BTreeMap<String, Counters>,
+    unmatched: Counters,
+    beyond: Counters,
+}
+
+impl RouteCounters {
+    fn count(&mut self, family: &IntCounterVec, method: &str, route: Option<&str>, status: u16) {
+        let (label, counters) = self.of_route(route);
+        let (method, class) = (known(&METHODS, method), status_class(status));
+        counters
+            .entry((method, class))
+            .or_insert_with(|| family.with_label_values(&[method, label, class]))
+            .inc();
+    }
+
+    /// A route's label and counters: its own, if the route table can hold that many.
+    fn of_route<'a>(&'a mut self, route: Option<&'a str>) -> (&'a str, &'a mut Counters) {
+        let Some(route) = route else {
+            return (UNMATCHED, &mut self.unmatched);
+        };
+        if !self.known.contains_key(route) {
+            if self.known.len() >= MAX_ROUTES {
+                return (OTHER, &mut self.beyond);
+            }
+            self.known.insert(route.to_owned(), Counters::new());
+        }
+        match self.known.get_mut(route) {
+            Some(counters) => (route, counters),
+            // It was there or came just now; a count under another label is better than none.
+            None => (OTHER, &mut self.beyond),
+        }
     }
 }
 
@@ -535,6 +562,30 @@ mod tests {
             text.contains("method=\"other\",route=\"unmatched\",status=\"4xx\"} 1"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a6_requests_are_counted_by_method_route_and_class() {
+        let metrics = Metrics::new();
+        for (method, route, status) in [
+            ("GET", Some("/secret/{name}"), 200),
+            ("GET", Some("/secret/{name}"), 204),
+            ("GET", Some("/secret/{name}"), 404),
+            ("DELETE", Some("/secret/{name}"), 200),
+            ("GET", None, 404),
+        ] {
+            metrics.http_request(method, route, status, Duration::ZERO);
+        }
+        let text = metrics.render();
+        for (labels, count) in [
+            (r#"method="GET",route="/secret/{name}",status="2xx""#, 2),
+            (r#"method="GET",route="/secret/{name}",status="4xx""#, 1),
+            (r#"method="DELETE",route="/secret/{name}",status="2xx""#, 1),
+            (r#"method="GET",route="unmatched",status="4xx""#, 1),
+        ] {
+            let line = format!("jarvis_http_requests_by_route_total{{{labels}}} {count}");
+            assert!(has(&text, &line), "{line}\n{text}");
+        }
     }
 
     #[test]

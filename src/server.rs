@@ -22,7 +22,7 @@ use jarvis_domain::token::Credential;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::api::{self, App};
+use crate::api::{self, App, AppParts};
 use crate::config::{Config, file_modes};
 use crate::limits::Limits;
 use crate::metrics::{Certificate, Metrics};
@@ -134,19 +134,19 @@ async fn serve(config: Config, exit_with_stdin: bool) -> Result<(), ServerError>
         limits.clone(),
     )));
 
-    let certificates = Arc::new(certificates(&config, &files));
+    let certificates = certificates(&config, &files);
     let first = files.first()?;
     tokio::spawn(settle(node.clone(), vault, config.clone(), files, first));
     let counted = limits.clone();
     tokio::spawn(tell_aggregates(node.clone(), limits.clone()));
     let started = node.monotonic();
-    let router = api::router(App {
+    let router = api::router(App::new(AppParts {
         service,
         metrics,
         limits,
         certificates,
         started,
-    });
+    }));
     let (stop, stopping) = watch::channel(false);
     let serving = tokio::spawn(listeners.serve(router, stopping));
     tracing::info!(

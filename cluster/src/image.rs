@@ -5,6 +5,7 @@
 //! the state as of some index, or it does not load. Whatever does not load (missing, damaged, panicking inside sled,
 //! wrong hash) is deleted and rebuilt from snapshot file and log: "empty" means rebuild, never "new node".
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -21,8 +22,12 @@ use crate::shared::{Live, Shared, lock};
 /// Between two batches. Longer coalesces more and replays more of the log at start; seconds of log replay in well
 /// under a second.
 const ROUND: Duration = Duration::from_secs(3);
-/// Changed records at which a batch is written without waiting for its time: bounds what is noted (rule 10).
-const HURRY_RECORDS: usize = 16 * 1024;
+/// Changed records at which a batch is written without waiting for its time: bounds what is noted (rule 10), about 20 MiB.
+const HURRY_RECORDS: usize = 256 * 1024;
+/// A round lasts at least so many times what the last batch took, so that the image takes a twentieth of a core at most…
+const REST: u32 = 20;
+/// … and at most so long: what is replayed after a kill stays about a second's work.
+const LONGEST_ROUND: Duration = Duration::from_secs(10);
 /// sled's page cache: the image is written in order of change and read once, at start.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// Records in one sled batch while everything is rewritten; the head comes with the last.
@@ -172,12 +177,13 @@ impl Image {
     fn run(self, inner: &Inner, shared: &Shared) {
         let _gone = Gone(inner);
         let mut written = None;
+        let mut round = ROUND;
         loop {
             let stop = {
                 let asked = lock(&inner.asked);
                 let (mut asked, _) = inner
                     .wake
-                    .wait_timeout_while(asked, ROUND, |asked| !asked.stop && !asked.hurry)
+                    .wait_timeout_while(asked, round, |asked| !asked.stop && !asked.hurry)
                     .unwrap_or_else(std::sync::PoisonError::into_inner);
                 asked.hurry = false;
                 asked.stop
@@ -194,6 +200,7 @@ impl Image {
                 (view, dirty, rewrite)
             };
             let applied = view.last_applied;
+            let began = shared.clock.monotonic();
             if (rewrite || written != Some(applied))
                 && let Err(error) = self.write(&view, &dirty, rewrite)
             {
@@ -202,13 +209,15 @@ impl Image {
                 return;
             }
             written = Some(applied);
+            let took = shared.clock.monotonic().saturating_sub(began);
+            round = (took * REST).clamp(ROUND, LONGEST_ROUND);
             if stop {
                 return;
             }
         }
     }
 
-    fn write(&self, view: &Live, dirty: &[RecordKey], rewrite: bool) -> sled::Result<()> {
+    fn write(&self, view: &Live, dirty: &BTreeSet<RecordKey>, rewrite: bool) -> sled::Result<()> {
         let state = &view.state;
         let mut batch = sled::Batch::default();
         if rewrite {

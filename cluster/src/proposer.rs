@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jarvis_domain::NodeId;
-use jarvis_domain::codec::encode;
+use jarvis_domain::codec::encode_sized;
 use jarvis_domain::command::{ClusterCommand, Command};
 use jarvis_domain::outcome::Reply;
 use jarvis_domain::window::Envelope;
@@ -32,6 +32,8 @@ use crate::shared::{Replies, Shared};
 
 /// Commands in one batch (DESIGN 7): apply of one entry stays below a few milliseconds.
 const MAX_BATCH_COMMANDS: usize = 512;
+/// Rounds of the scheduler that a batch waits for others at most. An entry costs about the same whatever it holds.
+const GATHER_ROUNDS: usize = 8;
 /// Encoded bytes in one batch: an append request stays below 1 MiB, or one entry.
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
 /// Encoded bytes of one entry: safely below what the write-ahead log and an append frame take (16 and 20 MiB).
@@ -156,9 +158,7 @@ async fn flush(proposer: Arc<Proposer>, mut commands: mpsc::Receiver<Pending>, b
         let Ok(slot) = slots.clone().acquire_owned().await else {
             return;
         };
-        // Others that are ready to run get the chance to join this batch.
-        tokio::task::yield_now().await;
-        tokio::task::yield_now().await;
+        gather(&commands).await;
         let mut bytes = first.bytes;
         let mut batch = vec![first];
         while batch.len() < MAX_BATCH_COMMANDS && !must_be_alone(&batch[0].command) {
@@ -182,6 +182,17 @@ async fn flush(proposer: Arc<Proposer>, mut commands: mpsc::Receiver<Pending>, b
             run(&proposer, batch).await;
             drop(slot);
         });
+    }
+}
+
+/// Others that are ready to run get the chance to join the batch, as long as each round of the scheduler brings somebody.
+async fn gather(commands: &mpsc::Receiver<Pending>) {
+    for round in 0..GATHER_ROUNDS {
+        let waiting = commands.len();
+        tokio::task::yield_now().await;
+        if round > 0 && commands.len() == waiting {
+            return;
+        }
     }
 }
 
@@ -214,7 +225,9 @@ async fn run(proposer: &Proposer, mut batch: Vec<Pending>) {
         seq: proposer.next_seq.fetch_add(1, Ordering::Relaxed),
     };
     let commands: Vec<&Command> = batch.iter().map(|pending| &pending.command).collect();
-    let commands = Bytes::from(encode(&commands));
+    let counted: usize = batch.iter().map(|pending| pending.bytes).sum();
+    // They count generously, and the log keeps these bytes for a while: half of it is near what they take.
+    let commands = Bytes::from(encode_sized(&commands, counted / 2));
     if commands.len() > MAX_ENTRY_BYTES {
         batch
             .iter_mut()

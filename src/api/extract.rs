@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Query, Request};
+use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, FORWARDED, HOST, ORIGIN, VIA};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName};
 use http_body_util::BodyExt;
 use jarvis_domain::command::Caller;
 use jarvis_domain::name::SecretName;
@@ -150,10 +150,12 @@ fn bearer(headers: &HeaderMap) -> Result<Option<SecretBytes>, ApiError> {
     Ok(Some(SecretBytes::new(token.trim().as_bytes().to_vec())))
 }
 
-pub(super) fn text_header(headers: &HeaderMap, name: &str) -> Result<Option<String>, ApiError> {
-    let name = HeaderName::from_bytes(name.as_bytes())
-        .map_err(|_| ApiError::invalid("bad header name"))?;
-    let mut values = headers.get_all(&name).iter();
+/// One header's text. The name is one of ours, in lower case.
+pub(super) fn text_header(
+    headers: &HeaderMap,
+    name: &'static str,
+) -> Result<Option<String>, ApiError> {
+    let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else {
         return Ok(None);
     };

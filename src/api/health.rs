@@ -105,7 +105,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
     });
     metrics.set_peer_lags(&node.replication_lags());
     let now_s = i64::try_from(node.now_ms() / 1_000).unwrap_or(i64::MAX);
-    for (which, ends_s) in &*app.certificates {
+    for (which, ends_s) in &app.certificates {
         metrics.set_certificate_expiry(*which, Some(ends_s.saturating_sub(now_s)));
     }
     let due = app.service.next_rotation_due().await;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde::{Deserialize, Serialize};
+use tokio::io::BufReader;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -29,6 +30,10 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 
 /// TLS and both hellos.
 pub(super) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Read from a socket at once below TLS, which by itself asks for 4 KiB at a time: a frame of a hundred writes would take
+/// a dozen system calls.
+const SOCKET_READ_BYTES: usize = 64 * 1024;
 
 /// What stands for a key where there is no TLS.
 const NO_KEY: [u8; 32] = [0; 32];
@@ -319,6 +324,7 @@ impl Hello {
 type Secured = (BoxStream, Option<Vec<u8>>);
 
 async fn tls_accept(tls: &PeerTls, stream: BoxStream) -> Result<Secured, PeerError> {
+    let stream = BufReader::with_capacity(SOCKET_READ_BYTES, stream);
     let accepting = TlsAcceptor::from(tls.server_config()).accept(stream);
     let stream = accepting
         .await
@@ -336,6 +342,7 @@ async fn tls_connect(
     address: &str,
     stream: BoxStream,
 ) -> Result<Secured, PeerError> {
+    let stream = BufReader::with_capacity(SOCKET_READ_BYTES, stream);
     let connecting = connector.connect(name, stream);
     let stream = connecting
         .await

@@ -14,10 +14,10 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use jarvis_domain::codec::{decode, encode};
+use jarvis_domain::codec::{decode, encode, encode_sized};
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
-use openraft::{OptionalSend, RaftLogReader};
+use openraft::{EntryPayload, OptionalSend, RaftLogReader};
 use tokio::sync::oneshot;
 
 use crate::raft::{Entry, LogId, TypeConfig, Vote};
@@ -27,6 +27,8 @@ use crate::wal::{Record, Recovered, Wal};
 const READ_BYTES: usize = 1024 * 1024;
 /// Decoded entries kept for replication, so that a follower's append does not decode what was just encoded.
 const RECENT_BYTES: usize = 8 * 1024 * 1024;
+/// An encoded entry beside its commands: log id, stamp and envelope take at most 80 bytes.
+const ENTRY_OVERHEAD: usize = 128;
 
 /// A handle to the log; clones read the same log.
 #[derive(Clone)]
@@ -267,7 +269,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         {
             let mut shared = self.lock();
             for entry in entries {
-                let payload = to_bytes(&entry);
+                let payload = Bytes::from(encode_sized(&entry, about_encoded_bytes(&entry)));
                 let id = entry.log_id();
                 records.push(Record::Entry {
                     index: position(id.index()),
@@ -332,6 +334,15 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 /// Where the write-ahead log keeps Raft's entry of that index.
 const fn position(index: u64) -> u64 {
     index.saturating_add(1)
+}
+
+/// About how long an entry is when it is encoded, so that its memory is taken once.
+pub(super) fn about_encoded_bytes(entry: &Entry) -> usize {
+    let commands = match &entry.payload {
+        EntryPayload::Normal(payload) => payload.commands.len(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+    };
+    commands + ENTRY_OVERHEAD
 }
 
 fn to_bytes<T: serde::Serialize>(value: &T) -> Bytes {

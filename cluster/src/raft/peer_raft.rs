@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use jarvis_domain::codec::encode_sized;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
 use openraft::raft::{
@@ -28,6 +29,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::directory::Links;
 use crate::network::{FramedReceiver, FramedSender, Lane, PeerError};
 use crate::protocol::{SnapshotHeader, control, from_bytes, stream, to_bytes};
+use crate::raft::log_store::about_encoded_bytes;
 use crate::raft::snapshot::{SnapshotFile, SnapshotStore};
 use crate::raft::{TypeConfig, Vote, machine::blocking};
 use crate::shared::lock;
@@ -40,6 +42,8 @@ const TRANSFER_STEP: Duration = Duration::from_secs(60);
 /// power closes no connection. Far above any flush that is no failure (after a second a leader hands over), far below
 /// the half minute of silence that ends a connection.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+/// An encoded append request beside its entries: its number, a vote and two log ids take at most 90 bytes.
+const REQUEST_OVERHEAD: usize = 128;
 
 /// Makes clients for peers.
 #[derive(Clone)]
@@ -328,7 +332,8 @@ where
                 // number that is never answered; answers name theirs.
                 let seq = self.pipe.next_seq;
                 self.pipe.next_seq += 1;
-                self.pipe.sender.send(to_bytes(&(seq, request))).await?;
+                let frame = append_frame(seq, &request);
+                self.pipe.sender.send(frame).await?;
             }
             if self.ended && !self.pipe.owes() {
                 return Ok(None);
@@ -366,6 +371,12 @@ impl<S> Session<S> {
     fn keep(self) {
         *lock(&self.kept) = Some(self.pipe);
     }
+}
+
+/// A request as it travels. Its entries may take a MiB: their memory is taken once.
+fn append_frame(seq: u64, request: &AppendEntriesRequest<TypeConfig>) -> Bytes {
+    let entries: usize = request.entries.iter().map(about_encoded_bytes).sum();
+    Bytes::from(encode_sized(&(seq, request), entries + REQUEST_OVERHEAD))
 }
 
 /// Openraft backs off only from a peer it calls unreachable; a broken connection is tried again at once.

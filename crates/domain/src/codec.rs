@@ -15,6 +15,9 @@ const FORMAT: u8 = 1;
 /// Upper bound of one decoded object: a snapshot record or a proposal batch is far smaller (rule 10).
 pub const MAX_DECODED_BYTES: usize = 32 * 1024 * 1024;
 
+/// Room for a value of unknown length: most messages fit.
+const FIRST_BYTES: usize = 64;
+
 /// Why bytes could not be read or made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
@@ -37,9 +40,18 @@ pub enum CodecError {
 /// # Panics
 /// Never for the types of this crate: encoding to memory fails only for types serde can not express.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(64);
-    encode_onto(value, &mut bytes);
-    bytes
+    encode_sized(value, FIRST_BYTES)
+}
+
+/// As [`encode`], for a value that takes about so many bytes: their memory is taken once instead of growing step by step.
+/// The number decides nothing else.
+///
+/// # Panics
+/// As [`encode`].
+pub fn encode_sized<T: Serialize + ?Sized>(value: &T, bytes: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes);
+    encode_onto(value, &mut out);
+    out
 }
 
 /// As [`encode`], at the end of a buffer that is used again and again.
@@ -113,6 +125,14 @@ mod tests {
             decode::<(u64, String, Vec<u8>)>(&encode(&value)).unwrap(),
             value
         );
+    }
+
+    #[test]
+    fn a_wrong_guess_of_the_length_changes_nothing() {
+        let value = vec!["name".to_owned(); 100];
+        for bytes in [0, 1, 10_000] {
+            assert_eq!(encode_sized(&value, bytes), encode(&value));
+        }
     }
 
     #[test]

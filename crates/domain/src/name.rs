@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Longest secret name in bytes (A14).
@@ -132,8 +133,20 @@ macro_rules! text_type {
         }
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                Self::parse(&text).map_err(serde::de::Error::custom)
+                /// Parses the text where it lies: a log entry holds hundreds of names.
+                struct Text;
+                impl Visitor<'_> for Text {
+                    type Value = $name;
+
+                    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        formatter.write_str("a string")
+                    }
+
+                    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$name, E> {
+                        $name::parse(text).map_err(E::custom)
+                    }
+                }
+                deserializer.deserialize_str(Text)
             }
         }
     };
@@ -193,5 +206,27 @@ mod tests {
     fn a_name_that_is_wrong_does_not_decode() {
         let bytes = crate::codec::encode("a//b");
         assert!(crate::codec::decode::<SecretName>(&bytes).is_err());
+        let error = crate::codec::decode::<ClientId>(&bytes).unwrap_err();
+        let reason = NameError::Character.to_string();
+        assert!(error.to_string().contains(&reason), "{error}");
+        assert!(crate::codec::decode::<SecretName>(&[1, 2, b'a', 0xff]).is_err());
+    }
+
+    #[test]
+    fn a_name_reads_back_as_it_was_written() {
+        let names = (
+            SecretName::parse("db/main").unwrap(),
+            ClientId::parse("a@b").unwrap(),
+        );
+        let bytes = crate::codec::encode(&names);
+        assert_eq!(
+            crate::codec::decode::<(SecretName, ClientId)>(&bytes).unwrap(),
+            names
+        );
+        // A text that is not borrowed from its source.
+        let owned = serde::de::value::StringDeserializer::<serde::de::value::Error>::new(
+            "db/main".to_owned(),
+        );
+        assert_eq!(SecretName::deserialize(owned).unwrap(), names.0);
     }
 }

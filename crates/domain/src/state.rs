@@ -266,13 +266,13 @@ impl State {
     }
 
     /// What changed since the last call; a clone begins with nothing.
-    pub fn take_dirty(&mut self) -> Vec<RecordKey> {
+    pub fn take_dirty(&mut self) -> BTreeSet<RecordKey> {
         self.tracker.take_dirty()
     }
 
     /// How many keys [`Self::take_dirty`] would tell.
     #[must_use]
-    pub const fn dirty_len(&self) -> usize {
+    pub fn dirty_len(&self) -> usize {
         self.tracker.dirty_len()
     }
 

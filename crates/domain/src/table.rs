@@ -1,6 +1,7 @@
 //! A persistent map whose every change moves the state hash and is noted for the disk image.
 
 use std::borrow::Borrow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -15,15 +16,16 @@ use crate::hash::{Accumulator, Element};
 /// A record's place: kind of table and encoded key.
 pub type RecordKey = (u8, Vec<u8>);
 
-/// A round that is never reached: a loaded record has not been noted.
+/// A round that is never reached.
 const NEVER: u64 = u64::MAX;
 
 /// Collects what changed since it was last asked.
 #[derive(Debug, Default)]
 pub struct Tracker {
     pub(crate) sum: Accumulator,
-    dirty: Vec<RecordKey>,
-    /// Counts the rounds of [`Self::take_dirty`]: a record notes the round it was last noted in.
+    /// A record that came and went within a round is not among them.
+    dirty: BTreeSet<RecordKey>,
+    /// Counts the calls of [`Self::take_dirty`]: a record remembers the rounds it was born and last noted in.
     round: u64,
     /// Encoded values pass through here.
     scratch: Vec<u8>,
@@ -42,15 +44,15 @@ impl Clone for Tracker {
 }
 
 impl Tracker {
-    /// The keys of the records that changed since the last call; a record that came and went may stand there twice.
-    pub fn take_dirty(&mut self) -> Vec<RecordKey> {
+    /// The keys of the records that changed since the last call, without those that came and went in between.
+    pub fn take_dirty(&mut self) -> BTreeSet<RecordKey> {
         self.round += 1;
         std::mem::take(&mut self.dirty)
     }
 
     /// How many keys [`Self::take_dirty`] would tell.
     #[must_use]
-    pub const fn dirty_len(&self) -> usize {
+    pub fn dirty_len(&self) -> usize {
         self.dirty.len()
     }
 
@@ -69,6 +71,8 @@ struct Slot<V> {
     element: Element,
     /// The tracker's round in which it was last noted as changed.
     noted: u64,
+    /// The round in which it came, unless something under its key had changed in that round before.
+    born: u64,
 }
 
 /// One kind of records.
@@ -148,18 +152,26 @@ where
         let key_bytes = encode(&key);
         let element = tracker.element(self.kind, &key_bytes, &value);
         tracker.sum.add(element);
-        let slot = Slot {
+        let round = tracker.round;
+        let mut slot = Slot {
             value: Arc::new(value),
             element,
-            noted: tracker.round,
+            noted: round,
+            born: NEVER,
         };
-        let old = self.map.insert(key, slot);
-        if let Some(old) = &old {
-            tracker.sum.remove(old.element);
+        match self.map.get(&key) {
+            Some(old) => {
+                tracker.sum.remove(old.element);
+                slot.born = old.born;
+                if old.noted != round {
+                    tracker.dirty.insert((self.kind, key_bytes));
+                }
+            }
+            // What stood under the key before the round is gone from memory only, if the key is noted already.
+            None if tracker.dirty.insert((self.kind, key_bytes)) => slot.born = round,
+            None => {}
         }
-        if old.is_none_or(|old| old.noted != tracker.round) {
-            tracker.dirty.push((self.kind, key_bytes));
-        }
+        self.map.insert(key, slot);
     }
 
     pub(crate) fn take<Q>(&mut self, tracker: &mut Tracker, key: &Q) -> Option<Arc<V>>
@@ -169,7 +181,12 @@ where
     {
         let old = self.map.remove(key)?;
         tracker.sum.remove(old.element);
-        tracker.dirty.push((self.kind, encode(key)));
+        let place = (self.kind, encode(key));
+        if old.born == tracker.round {
+            tracker.dirty.remove(&place);
+        } else {
+            tracker.dirty.insert(place);
+        }
         Some(old.value)
     }
 
@@ -192,6 +209,7 @@ where
             value: Arc::new(parsed_value),
             element,
             noted: NEVER,
+            born: NEVER,
         };
         self.map.insert(parsed_key, slot);
         Ok(())
