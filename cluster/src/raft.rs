@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) mod log_store;
 pub(crate) mod machine;
 pub(crate) mod peer_raft;
+pub mod runtime;
 pub(crate) mod snapshot;
 #[cfg(test)]
 mod suite;
@@ -62,6 +63,7 @@ openraft::declare_raft_types!(
         R = Ack,
         NodeId = u64,
         Node = openraft::BasicNode,
+        AsyncRuntime = runtime::NodeRuntime,
 );
 
 pub(crate) type Entry = <TypeConfig as openraft::RaftTypeConfig>::Entry;

@@ -7,12 +7,16 @@
 //! ```
 //!
 //! The load generator shares its machine with the servers it measures, so it costs as little as it
-//! can: one thread, its own keep-alive connections, no parsing of answers that succeeded. It speaks
-//! etcd's HTTP/JSON gateway as well, so that both are measured by the same code.
+//! can: one thread, its own keep-alive connections, requests as prepared bytes, and of an answer no
+//! more than its status and its end. It speaks etcd's HTTP/JSON gateway as well, so that both are
+//! measured by the same code.
 //!
 //! Invariants: a latency is counted from the moment the request should have started; a request that
 //! got no 2xx is counted as failed and never as a latency; all state is bounded by the flags.
 
+mod alarm;
+mod answer;
+mod answer_parser;
 mod clock;
 mod connection;
 mod dev_cluster;

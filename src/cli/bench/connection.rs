@@ -1,31 +1,30 @@
 //! One keep-alive HTTP/1.1 connection, one request at a time.
 //!
-//! The task that waits for the answer also drives the connection: a request costs no switch to
-//! another task. After any error the connection must be dropped; hyper closes it.
+//! A request is written from bytes that were prepared beforehand, and of its answer no more is read
+//! than its status and where it ends. A client for every purpose would take more of the cores that
+//! the load generator shares with the servers it measures.
+//!
+//! After any error the connection must be dropped: what comes next on it belongs to nobody.
 
-use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
-use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use serde::Deserialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::alarm::Alarm;
+use super::answer::Answer;
+use super::answer_parser::{AnswerParser, Keep, Malformed};
 use super::endpoint::{ByteStream, Endpoint};
+use super::requests::Message;
 
 /// On one machine or in one data centre a connection that takes longer is as good as refused.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Error codes, log ids and the status of a cluster are far shorter; the rest is read and dropped.
-const KEPT_BODY_BYTES: usize = 64 * 1024;
+/// Room for one read: answers of small values in one system call.
+const READ_BYTES: usize = 16 * 1024;
 
-/// Error codes are short words; whatever is longer is cut, so that reports stay readable.
-const ERROR_CODE_BYTES: usize = 60;
+/// Larger bodies are written from where they lie; smaller ones go out in one piece with their head.
+const COPIED_BODY_BYTES: usize = 64 * 1024;
 
 /// Why a request has no answer. None of them says whether the server acted on it.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +40,10 @@ pub(super) enum ExchangeError {
     Closed,
     /// What came back is not HTTP.
     #[error("protocol error: {source}")]
-    Http { source: hyper::Error },
+    Http {
+        #[from]
+        source: Malformed,
+    },
 }
 
 impl ExchangeError {
@@ -56,62 +58,10 @@ impl ExchangeError {
     }
 }
 
-impl From<hyper::Error> for ExchangeError {
-    fn from(source: hyper::Error) -> Self {
-        if source.is_parse() {
-            Self::Http { source }
-        } else {
-            Self::Closed
-        }
-    }
-}
-
-/// An answer that was received to its end.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    /// Empty after a success, which needs no explanation, unless it was asked for; cut at
-    /// [`KEPT_BODY_BYTES`].
-    pub(super) body: Vec<u8>,
-}
-
-impl Answer {
-    /// Whether the same request may succeed a moment later: the server is at fault, or busy.
-    pub(super) fn may_pass_later(&self) -> bool {
-        self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS
-    }
-
-    /// A short name to count refusals by: the status and the error code of the body (A7).
-    pub(super) fn label(&self) -> String {
-        #[derive(Deserialize)]
-        struct Refusal {
-            error: String,
-        }
-        let status = self.status.as_u16();
-        match serde_json::from_slice::<Refusal>(&self.body) {
-            Ok(refusal) => format!("{status} {}", printable_start(&refusal.error)),
-            Err(_) => status.to_string(),
-        }
-    }
-}
-
-/// The start of a text from the server, fit for a terminal.
-fn printable_start(text: &str) -> String {
-    text.chars()
-        .map(|character| {
-            if character.is_ascii_graphic() {
-                character
-            } else {
-                ' '
-            }
-        })
-        .take(ERROR_CODE_BYTES)
-        .collect()
-}
-
 /// An open connection.
 pub(super) struct Connection {
-    sender: SendRequest<Full<Bytes>>,
-    driver: Driver,
+    wire: Wire,
+    alarm: Alarm,
 }
 
 impl Connection {
@@ -120,19 +70,27 @@ impl Connection {
     /// # Errors
     /// `Connect` when nobody accepts within [`CONNECT_TIMEOUT`].
     pub(super) async fn open(endpoint: &Endpoint) -> Result<Self, ExchangeError> {
-        let stream = match tokio::time::timeout(CONNECT_TIMEOUT, endpoint.connect()).await {
-            Ok(connected) => connected.map_err(|source| ExchangeError::Connect { source })?,
+        match tokio::time::timeout(CONNECT_TIMEOUT, endpoint.connect()).await {
+            Ok(Ok(stream)) => Ok(Self::over(stream)),
+            Ok(Err(source)) => Err(ExchangeError::Connect { source }),
             Err(_) => {
                 let source = io::Error::from(io::ErrorKind::TimedOut);
-                return Err(ExchangeError::Connect { source });
+                Err(ExchangeError::Connect { source })
             }
-        };
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let driver = Driver {
-            connection: Box::pin(connection),
+        }
+    }
+
+    fn over(stream: Box<dyn ByteStream>) -> Self {
+        let wire = Wire {
+            stream,
+            outgoing: Vec::new(),
+            incoming: vec![0; READ_BYTES].into_boxed_slice(),
             ended: false,
         };
-        Ok(Self { sender, driver })
+        Self {
+            wire,
+            alarm: Alarm::new(),
+        }
     }
 
     /// Sends one request and receives its answer to the end.
@@ -141,10 +99,10 @@ impl Connection {
     /// Any [`ExchangeError`]; the connection is of no use afterwards.
     pub(super) async fn exchange(
         &mut self,
-        request: Request<Full<Bytes>>,
+        message: Message<'_>,
         allowed: Duration,
     ) -> Result<Answer, ExchangeError> {
-        self.exchange_keeping(Keep::Refusals, request, allowed)
+        self.exchange_keeping(Keep::Refusals, message, allowed)
             .await
     }
 
@@ -154,96 +112,93 @@ impl Connection {
     /// As [`Connection::exchange`].
     pub(super) async fn exchange_in_full(
         &mut self,
-        request: Request<Full<Bytes>>,
+        message: Message<'_>,
         allowed: Duration,
     ) -> Result<Answer, ExchangeError> {
-        self.exchange_keeping(Keep::Everything, request, allowed)
+        self.exchange_keeping(Keep::Everything, message, allowed)
             .await
     }
 
     async fn exchange_keeping(
         &mut self,
         keep: Keep,
-        request: Request<Full<Bytes>>,
+        message: Message<'_>,
         allowed: Duration,
     ) -> Result<Answer, ExchangeError> {
-        match tokio::time::timeout(allowed, self.exchange_without_deadline(keep, request)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(ExchangeError::TimedOut),
+        self.alarm.set(allowed);
+        tokio::select! {
+            biased;
+            outcome = self.wire.exchange(keep, message) => outcome,
+            () = self.alarm.ring() => Err(ExchangeError::TimedOut),
         }
-    }
-
-    async fn exchange_without_deadline(
-        &mut self,
-        keep: Keep,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Answer, ExchangeError> {
-        self.driver.run_until(self.sender.ready()).await??;
-        let response = self
-            .driver
-            .run_until(self.sender.send_request(request))
-            .await??;
-        let status = response.status();
-        let keeps_body = keep == Keep::Everything || !status.is_success();
-        let mut incoming = response.into_body();
-        let mut body = Vec::new();
-        while let Some(frame) = self.driver.run_until(incoming.frame()).await? {
-            let frame = frame?;
-            if let (true, Some(data)) = (keeps_body, frame.data_ref()) {
-                let room = KEPT_BODY_BYTES - body.len();
-                body.extend_from_slice(&data[..data.len().min(room)]);
-            }
-        }
-        Ok(Answer { status, body })
     }
 }
 
-/// Which bodies an exchange keeps: copying those that nobody reads would cost the load generator.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Keep {
-    Refusals,
-    Everything,
-}
-
-/// hyper's connection over any stream.
-type Http1 = http1::Connection<TokioIo<Box<dyn ByteStream>>, Full<Bytes>>;
-
-/// The half of the connection that reads and writes the socket.
-struct Driver {
-    connection: Pin<Box<Http1>>,
-    /// A finished connection must not be polled again.
+/// The two directions of a connection.
+struct Wire {
+    stream: Box<dyn ByteStream>,
+    /// The request that is being sent; kept for its memory.
+    outgoing: Vec<u8>,
+    incoming: Box<[u8]>,
+    /// The server said that it takes no more requests here.
     ended: bool,
 }
 
-impl Driver {
-    /// Drives the connection until the future, which waits for the connection, is ready.
-    async fn run_until<F: Future>(&mut self, future: F) -> Result<F::Output, ExchangeError> {
-        let mut future = pin!(future);
-        poll_fn(|context| {
-            if let Poll::Ready(output) = future.as_mut().poll(context) {
-                return Poll::Ready(Ok(output));
+impl Wire {
+    async fn exchange(
+        &mut self,
+        keep: Keep,
+        message: Message<'_>,
+    ) -> Result<Answer, ExchangeError> {
+        if self.ended {
+            return Err(ExchangeError::Closed);
+        }
+        // A server may refuse and hang up before it has taken a long request: its answer counts.
+        let sent = self.send(message).await;
+        let (answer, stays_open) = self.receive(keep).await?;
+        self.ended = sent.is_err() || !stays_open;
+        Ok(answer)
+    }
+
+    async fn send(&mut self, message: Message<'_>) -> io::Result<()> {
+        self.outgoing.clear();
+        message.write_head(&mut self.outgoing);
+        let body = message.body();
+        if body.len() <= COPIED_BODY_BYTES {
+            self.outgoing.extend_from_slice(body);
+            self.stream.write_all(&self.outgoing).await?;
+        } else {
+            self.stream.write_all(&self.outgoing).await?;
+            self.stream.write_all(body).await?;
+        }
+        self.stream.flush().await
+    }
+
+    /// The answer, and whether the connection can be used for another one.
+    async fn receive(&mut self, keep: Keep) -> Result<(Answer, bool), ExchangeError> {
+        let mut parser = AnswerParser::new(keep);
+        loop {
+            let read = self.stream.read(&mut self.incoming).await;
+            let is_complete = match read.map_err(|_| ExchangeError::Closed)? {
+                0 if parser.may_end_here() => true,
+                0 => return Err(ExchangeError::Closed),
+                bytes => parser.feed(&self.incoming[..bytes])?,
+            };
+            if is_complete {
+                return Ok(parser.finish());
             }
-            if !self.ended {
-                self.ended = self.connection.as_mut().poll(context).is_ready();
-            }
-            match future.as_mut().poll(context) {
-                Poll::Ready(output) => Poll::Ready(Ok(output)),
-                Poll::Pending if self.ended => Poll::Ready(Err(ExchangeError::Closed)),
-                Poll::Pending => Poll::Pending,
-            }
-        })
-        .await
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::{HOST, HeaderValue};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use hyper::{HeaderMap, Method};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
     use crate::cli::Target;
+    use crate::cli::bench::requests::{HeaderLines, PreparedRequest};
 
     const PLENTY: Duration = Duration::from_secs(10);
 
@@ -280,12 +235,23 @@ mod tests {
         }
     }
 
-    fn request() -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(Bytes::new()));
-        request
-            .headers_mut()
-            .insert(HOST, HeaderValue::from_static("127.0.0.1"));
-        request
+    /// What a message is made of.
+    struct Parts {
+        request: PreparedRequest,
+        headers: HeaderLines,
+    }
+
+    impl Parts {
+        fn of(body: Vec<u8>) -> Self {
+            Self {
+                request: PreparedRequest::new(Method::GET, "/a", body).unwrap(),
+                headers: HeaderLines::of(&HeaderMap::new()),
+            }
+        }
+
+        fn message(&self) -> Message<'_> {
+            self.request.to(&self.headers)
+        }
     }
 
     #[tokio::test]
@@ -300,27 +266,116 @@ mod tests {
             false,
         )
         .await;
+        let parts = Parts::of(Vec::new());
         for _ in 0..2 {
-            let answer = connection.exchange(request(), PLENTY).await.unwrap();
+            let answer = connection.exchange(parts.message(), PLENTY).await.unwrap();
             assert_eq!(answer.label(), "200");
             assert!(answer.body.is_empty());
         }
-        let whole = connection.exchange_in_full(request(), PLENTY).await;
+        let whole = connection.exchange_in_full(parts.message(), PLENTY).await;
         assert_eq!(whole.unwrap().body, b"ok");
-        let refused = connection.exchange(request(), PLENTY).await.unwrap();
+        let refused = connection.exchange(parts.message(), PLENTY).await.unwrap();
         assert_eq!(refused.label(), "503 no_leader");
         assert!(refused.may_pass_later());
     }
 
     #[tokio::test]
     async fn a_server_that_hangs_up_is_told_from_one_that_is_slow() {
+        let parts = Parts::of(Vec::new());
         let mut ended = open_against(&[], true).await;
-        let outcome = ended.exchange(request(), PLENTY).await;
+        let outcome = ended.exchange(parts.message(), PLENTY).await;
         assert!(matches!(outcome, Err(ExchangeError::Closed)));
 
         let mut silent = open_against(&[], false).await;
-        let outcome = silent.exchange(request(), Duration::from_millis(20)).await;
+        let brief = Duration::from_millis(20);
+        let outcome = silent.exchange(parts.message(), brief).await;
         assert!(matches!(outcome, Err(ExchangeError::TimedOut)));
+
+        let cut_short = &["HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok"];
+        let mut cut = open_against(cut_short, false).await;
+        let outcome = cut.exchange(parts.message(), brief).await;
+        assert!(matches!(outcome, Err(ExchangeError::TimedOut)));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_http_is_told_from_a_closed_connection() {
+        let parts = Parts::of(Vec::new());
+        for answer in [
+            &["SSH-2.0-example\r\n"],
+            &["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\nmore"],
+        ] {
+            let mut connection = open_against(answer, false).await;
+            let outcome = connection.exchange(parts.message(), PLENTY).await;
+            let Err(error) = outcome else {
+                panic!("{answer:?} is an answer");
+            };
+            assert_eq!(error.label(), "protocol error");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_says_good_bye_gets_no_further_request() {
+        let answers = &[
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok",
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nno",
+        ];
+        let parts = Parts::of(Vec::new());
+        let mut connection = open_against(answers, false).await;
+        let last = connection.exchange(parts.message(), PLENTY).await;
+        assert_eq!(last.unwrap().label(), "200");
+        let outcome = connection.exchange(parts.message(), PLENTY).await;
+        assert!(matches!(outcome, Err(ExchangeError::Closed)));
+    }
+
+    /// The narrowest stream there is: every read and every write is one byte.
+    #[tokio::test]
+    async fn requests_and_answers_survive_a_stream_of_single_bytes() {
+        let (near, mut far) = tokio::io::duplex(1);
+        let mut connection = Connection::over(Box::new(near));
+        let server = tokio::spawn(async move {
+            let mut seen = Vec::new();
+            for _ in 0..3 {
+                while !seen.ends_with(b"end") {
+                    seen.push(far.read_u8().await.unwrap());
+                }
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine";
+                far.write_all(answer).await.unwrap();
+                seen.push(b'|');
+            }
+            seen
+        });
+        for body in ["end", "a longer one, to its end", "end"] {
+            let parts = Parts::of(body.as_bytes().to_vec());
+            let answer = connection.exchange_in_full(parts.message(), PLENTY).await;
+            assert_eq!(answer.unwrap().body, b"fine");
+        }
+        let seen = String::from_utf8(server.await.unwrap()).unwrap();
+        let expected = "GET /a HTTP/1.1\r\ncontent-length: 3\r\n\r\nend|\
+                        GET /a HTTP/1.1\r\ncontent-length: 24\r\n\r\na longer one, to its end|\
+                        GET /a HTTP/1.1\r\ncontent-length: 3\r\n\r\nend|";
+        assert_eq!(seen, expected);
+    }
+
+    #[tokio::test]
+    async fn a_long_body_arrives_whole() {
+        let (near, mut far) = tokio::io::duplex(4096);
+        let mut connection = Connection::over(Box::new(near));
+        let body = b"0123456789".repeat(COPIED_BODY_BYTES / 10 + 1);
+        assert!(body.len() > COPIED_BODY_BYTES);
+        let parts = Parts::of(body.clone());
+        let mut head = Vec::new();
+        parts.message().write_head(&mut head);
+        let length = head.len() + body.len();
+        let server = tokio::spawn(async move {
+            let mut seen = vec![0; length];
+            far.read_exact(&mut seen).await.unwrap();
+            far.write_all(b"HTTP/1.1 204\r\n\r\n").await.unwrap();
+            seen
+        });
+        let answer = connection.exchange(parts.message(), PLENTY).await;
+        assert_eq!(answer.unwrap().label(), "204");
+        let seen = server.await.unwrap();
+        assert!(seen == [head, body].concat(), "the request was changed");
     }
 
     #[tokio::test]

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use super::LoadArgs;
+use super::answer::Answer;
 use super::clock;
-use super::connection::{Answer, Connection, ExchangeError};
+use super::connection::{Connection, ExchangeError};
 use super::histogram::Histogram;
 use super::mix::{Mix, Operation};
 use super::pace::{Pace, Window};
@@ -155,10 +156,10 @@ async fn write_patiently(
     key: u32,
 ) -> Result<Connection, CliError> {
     let request = plan.requests.request(Operation::Write, key);
+    let message = request.to(&lane.headers);
     let mut attempt = 1;
     loop {
-        let request = request.with_headers(&lane.headers);
-        let outcome = connection.exchange(request, plan.request_timeout).await;
+        let outcome = connection.exchange(message, plan.request_timeout).await;
         let label = match &outcome {
             Ok(answer) if answer.status.is_success() => return Ok(connection),
             Ok(answer) => answer.label(),
@@ -247,13 +248,9 @@ impl Worker {
             Some(connection) => connection,
             None => Connection::open(&lane.endpoint).await?,
         };
-        let request = self
-            .plan
-            .requests
-            .request(operation, key)
-            .with_headers(&lane.headers);
+        let request = self.plan.requests.request(operation, key);
         let answer = connection
-            .exchange(request, self.plan.request_timeout)
+            .exchange(request.to(&lane.headers), self.plan.request_timeout)
             .await?;
         self.connection = Some(connection);
         Ok(answer)

@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
-use hyper::{HeaderMap, Method, Request, Uri};
+use hyper::{HeaderMap, Method, Uri};
+use jarvis_wire::IDEMPOTENCY_KEY_HEADER;
 use serde_json::json;
 
 use super::LoadArgs;
@@ -60,11 +59,11 @@ impl Consistency {
     }
 }
 
-/// A request without its headers, which depend on the node.
+/// A request without the headers that depend on the node.
 pub(super) struct PreparedRequest {
-    method: Method,
-    uri: Uri,
-    body: Bytes,
+    /// The request line, and the length of the body.
+    start: String,
+    body: Vec<u8>,
 }
 
 impl PreparedRequest {
@@ -76,27 +75,83 @@ impl PreparedRequest {
         let uri = path
             .parse::<Uri>()
             .map_err(|error| CliError::Other(format!("{path:?} is not a path: {error}")))?;
-        Ok(Self {
-            method,
-            uri,
-            body: Bytes::from(body),
-        })
+        // A GET without a length has no body; of other methods a server may ask for one.
+        let length = if method == Method::GET && body.is_empty() {
+            String::new()
+        } else {
+            format!("content-length: {}\r\n", body.len())
+        };
+        let start = format!("{method} {uri} HTTP/1.1\r\n{length}");
+        Ok(Self { start, body })
     }
 
-    /// The request as it goes to the node whose headers are given. Copies no body.
-    pub(super) fn with_headers(&self, headers: &HeaderMap) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(self.body.clone()));
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = headers.clone();
-        request
+    /// The request as it goes to the node whose headers are given. Copies nothing.
+    pub(super) fn to<'a>(&'a self, headers: &'a HeaderLines) -> Message<'a> {
+        Message {
+            request: self,
+            headers,
+            idempotency_key: None,
+        }
+    }
+}
+
+/// Headers as they travel. No `Debug`: one of them may be a token.
+pub(super) struct HeaderLines(Vec<u8>);
+
+impl HeaderLines {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut lines = Vec::new();
+        for (name, value) in headers {
+            push_header(&mut lines, name.as_str(), value);
+        }
+        Self(lines)
+    }
+}
+
+/// A header's value holds no line feed: its type sees to that.
+fn push_header(lines: &mut Vec<u8>, name: &str, value: &HeaderValue) {
+    lines.extend_from_slice(name.as_bytes());
+    lines.extend_from_slice(b": ");
+    lines.extend_from_slice(value.as_bytes());
+    lines.extend_from_slice(b"\r\n");
+}
+
+/// A request to one node.
+#[derive(Clone, Copy)]
+pub(super) struct Message<'a> {
+    request: &'a PreparedRequest,
+    headers: &'a HeaderLines,
+    idempotency_key: Option<&'a HeaderValue>,
+}
+
+impl<'a> Message<'a> {
+    /// The same with an idempotency key, if there is one (A11).
+    pub(super) fn with_idempotency_key(self, idempotency_key: Option<&'a HeaderValue>) -> Self {
+        Self {
+            idempotency_key,
+            ..self
+        }
+    }
+
+    /// Puts what comes before the body at the end of a buffer.
+    pub(super) fn write_head(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.request.start.as_bytes());
+        out.extend_from_slice(&self.headers.0);
+        if let Some(key) = self.idempotency_key {
+            push_header(out, IDEMPOTENCY_KEY_HEADER, key);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    pub(super) fn body(&self) -> &'a [u8] {
+        &self.request.body
     }
 }
 
 /// A node, and the headers that each request to it carries.
 pub(super) struct Lane {
     pub(super) endpoint: Arc<Endpoint>,
-    pub(super) headers: HeaderMap,
+    pub(super) headers: HeaderLines,
 }
 
 impl Lane {
@@ -114,6 +169,7 @@ impl Lane {
             let mut headers = credentials.clone();
             headers.insert(HOST, endpoint.authority());
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            let headers = HeaderLines::of(&headers);
             Self { endpoint, headers }
         });
         Ok(lanes.collect())
@@ -234,10 +290,15 @@ mod tests {
     use super::*;
 
     fn text(request: &PreparedRequest) -> String {
-        let body = String::from_utf8(request.body.to_vec()).unwrap();
-        format!("{} {} {body}", request.method, request.uri)
-            .trim_end()
-            .to_owned()
+        let headers = HeaderLines::of(&HeaderMap::new());
+        written(request.to(&headers))
+    }
+
+    fn written(message: Message<'_>) -> String {
+        let mut bytes = Vec::new();
+        message.write_head(&mut bytes);
+        bytes.extend_from_slice(message.body());
+        String::from_utf8(bytes).unwrap()
     }
 
     #[test]
@@ -245,10 +306,25 @@ mod tests {
         let write = jarvis_write(7, "x").unwrap();
         assert_eq!(
             text(&write),
-            r#"POST /secret {"name":"bench/000007","value":"x"}"#
+            "POST /secret HTTP/1.1\r\ncontent-length: 35\r\n\r\n\
+             {\"name\":\"bench/000007\",\"value\":\"x\"}"
         );
-        let health = PreparedRequest::new(Method::GET, "/secret/bench%2F000007", Vec::new());
-        assert_eq!(text(&health.unwrap()), "GET /secret/bench%2F000007");
+        let read = PreparedRequest::new(Method::GET, "/secret/bench%2F000007?a=1", Vec::new());
+        assert_eq!(
+            text(&read.unwrap()),
+            "GET /secret/bench%2F000007?a=1 HTTP/1.1\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn only_a_get_may_leave_out_its_length() {
+        let empty = PreparedRequest::new(Method::POST, "/a", Vec::new());
+        assert_eq!(
+            text(&empty.unwrap()),
+            "POST /a HTTP/1.1\r\ncontent-length: 0\r\n\r\n"
+        );
+        assert!(PreparedRequest::new(Method::GET, "/a b", Vec::new()).is_err());
+        assert!(PreparedRequest::new(Method::GET, "/a\r\nb: c", Vec::new()).is_err());
     }
 
     #[test]
@@ -256,18 +332,32 @@ mod tests {
         let write = etcd_write(7, "x").unwrap();
         assert_eq!(
             text(&write),
-            r#"POST /v3/kv/put {"key":"YmVuY2gvMDAwMDA3","value":"eA=="}"#
+            "POST /v3/kv/put HTTP/1.1\r\ncontent-length: 41\r\n\r\n\
+             {\"key\":\"YmVuY2gvMDAwMDA3\",\"value\":\"eA==\"}"
         );
     }
 
     #[test]
-    fn headers_are_those_of_the_lane() {
-        let mut headers = HeaderMap::new();
-        headers.insert(HOST, HeaderValue::from_static("127.0.0.1:8081"));
-        let request = jarvis_write(1, "x").unwrap().with_headers(&headers);
-        assert_eq!(request.headers()[HOST], "127.0.0.1:8081");
-        assert_eq!(request.method(), Method::POST);
-        assert_eq!(request.uri(), "/secret");
+    fn headers_are_those_of_the_lane_and_the_key_is_the_write_s_own() {
+        let target = Target {
+            urls: vec!["http://127.0.0.1:8081".to_owned()],
+            token: Some("example-not-a-secret".to_owned()),
+            ..Target::default()
+        };
+        let request = PreparedRequest::new(Method::GET, "/a", Vec::new()).unwrap();
+        let lane = Lane::all(&target, Engine::Jarvis).unwrap().remove(0);
+        let key = HeaderValue::from_static("k1");
+        let message = request.to(&lane.headers).with_idempotency_key(Some(&key));
+        assert_eq!(
+            written(message),
+            "GET /a HTTP/1.1\r\nauthorization: Bearer example-not-a-secret\r\n\
+             host: 127.0.0.1:8081\r\ncontent-type: application/json\r\nidempotency-key: k1\r\n\r\n"
+        );
+        let lane = Lane::all(&target, Engine::Etcd).unwrap().remove(0);
+        assert_eq!(
+            written(request.to(&lane.headers).with_idempotency_key(None)),
+            "GET /a HTTP/1.1\r\nhost: 127.0.0.1:8081\r\ncontent-type: application/json\r\n\r\n"
+        );
     }
 
     #[test]

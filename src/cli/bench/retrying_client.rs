@@ -10,13 +10,12 @@ use hyper::Method;
 use hyper::header::HeaderValue;
 use jarvis_wire::secrets::WrittenSecret;
 
+use super::answer::Answer;
 use super::clock;
-use super::connection::{Answer, Connection, ExchangeError};
+use super::connection::{Connection, ExchangeError};
 use super::requests::{Engine, Lane, PreparedRequest};
 use crate::cli::Target;
 use crate::cli::error::CliError;
-
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// After each node was tried once; short beside an election, long beside a refused connection.
 const PAUSE_BETWEEN_ROUNDS: Duration = Duration::from_millis(5);
@@ -139,8 +138,9 @@ impl RetryingClient {
     /// Whether every node says it is ready (C10).
     pub(super) async fn all_ready(&mut self) -> bool {
         for node in &mut self.nodes {
-            let request = self.readiness_probe.with_headers(&node.lane.headers);
-            let outcome = node.ask(request, self.try_timeout).await;
+            let outcome = node
+                .ask(&self.readiness_probe, None, self.try_timeout)
+                .await;
             if !outcome.is_ok_and(|answer| answer.status.is_success()) {
                 return false;
             }
@@ -159,19 +159,17 @@ impl RetryingClient {
         idempotency_key: Option<&HeaderValue>,
         allowed: Duration,
     ) -> Result<Answer, ExchangeError> {
-        let node = &mut self.nodes[node];
-        let mut request = request.with_headers(&node.lane.headers);
-        if let Some(key) = idempotency_key {
-            request.headers_mut().insert(IDEMPOTENCY_KEY, key.clone());
-        }
-        node.ask(request, allowed).await
+        self.nodes[node]
+            .ask(request, idempotency_key, allowed)
+            .await
     }
 }
 
 impl Node {
     async fn ask(
         &mut self,
-        request: hyper::Request<http_body_util::Full<bytes::Bytes>>,
+        request: &PreparedRequest,
+        idempotency_key: Option<&HeaderValue>,
         allowed: Duration,
     ) -> Result<Answer, ExchangeError> {
         let mut connection = match self.connection.take() {
@@ -180,7 +178,10 @@ impl Node {
                 .await
                 .map_err(|_| ExchangeError::TimedOut)??,
         };
-        let answer = connection.exchange_in_full(request, allowed).await?;
+        let message = request
+            .to(&self.lane.headers)
+            .with_idempotency_key(idempotency_key);
+        let answer = connection.exchange_in_full(message, allowed).await?;
         self.connection = Some(connection);
         Ok(answer)
     }
