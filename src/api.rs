@@ -2,9 +2,11 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
 use jarvis_wire::error::ErrorCode;
 use utoipa::OpenApi;
@@ -18,6 +20,7 @@ use crate::service::{Service, ServiceError};
 mod audit;
 mod certificates;
 mod cluster;
+mod date;
 mod debug;
 mod document;
 mod error;
@@ -34,13 +37,37 @@ pub use extract::{Connection, Listener};
 
 /// What every handler may use. The layers between a connection and a handler clone it again and again: one pointer.
 #[derive(Clone)]
-pub struct App(Arc<AppParts>);
+pub struct App(Arc<AppInner>);
+
+struct AppInner {
+    parts: AppParts,
+    /// The number of the next request that brings no id.
+    next_request: AtomicU64,
+    date: date::DateHeader,
+}
 
 impl App {
     /// Makes it of its parts.
     #[must_use]
     pub fn new(parts: AppParts) -> Self {
-        Self(Arc::new(parts))
+        let mut first = [0; 8];
+        parts.service.node().env().random.fill(&mut first);
+        Self(Arc::new(AppInner {
+            parts,
+            next_request: AtomicU64::new(u64::from_le_bytes(first)),
+            date: date::DateHeader::default(),
+        }))
+    }
+
+    /// For requests that bring no id: from a random beginning, one after the other. Ids are for tracing only (A11); asking
+    /// the operating system for each costs a system call.
+    fn number_request(&self) -> u64 {
+        self.0.next_request.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The `Date` header of an answer made now.
+    fn date(&self) -> Option<HeaderValue> {
+        self.0.date.at(self.service.node().env().clock.wall_ms())
     }
 }
 
@@ -48,7 +75,7 @@ impl Deref for App {
     type Target = AppParts;
 
     fn deref(&self) -> &AppParts {
-        &self.0
+        &self.0.parts
     }
 }
 

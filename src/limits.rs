@@ -19,17 +19,20 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use governor::Quota;
-use governor::clock::{Clock, DefaultClock};
+use governor::clock::Clock;
+use jarvis_cluster::env;
 
 use crate::config::LimitsConfig;
 
 mod aggregates;
 mod bucket;
 mod clients;
+mod node_clock;
 mod reason;
 
 pub use self::aggregates::Aggregate;
 pub use self::clients::ClientPermit;
+pub use self::node_clock::NodeClock;
 pub use self::reason::Reason;
 
 use self::aggregates::Aggregates;
@@ -40,7 +43,7 @@ use self::clients::Clients;
 pub const RETRY_AFTER_SECS: u64 = 1;
 
 /// The limits of one server. A handle; clones share everything.
-pub struct Limits<C: Clock + Clone = DefaultClock> {
+pub struct Limits<C: Clock + Clone = NodeClock> {
     shared: Arc<Shared<C>>,
 }
 
@@ -51,10 +54,10 @@ struct Shared<C: Clock> {
 }
 
 impl Limits {
-    /// Limits by the configuration, on the system's monotonic clock.
+    /// Limits by the configuration, on a node's monotonic clock.
     #[must_use]
-    pub fn new(config: &LimitsConfig) -> Self {
-        Self::with_clock(config, DefaultClock::default())
+    pub fn new(config: &LimitsConfig, clock: Arc<dyn env::Clock>) -> Self {
+        Self::with_clock(config, NodeClock::new(clock))
     }
 }
 

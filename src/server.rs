@@ -4,46 +4,42 @@
 //!  configuration, file modes ─▶ who am I ─▶ peers' TLS ─▶ the replicated node ─▶ first proposals, unseal
 //!      ─▶ listeners ─▶ serve … signal ─▶ no new connections, hand over leadership, drain, stop
 //! ```
+//!
+//! What a node consists of is put together in `wiring`, by [`start`].
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jarvis_cluster::StartError;
 use jarvis_cluster::env::Env;
 use jarvis_cluster::network::Security;
-use jarvis_cluster::raft::RaftTiming;
 use jarvis_cluster::tls::{self, PeerTls};
-use jarvis_cluster::{Node, NodeConfig, ProposeError, StartError};
-use jarvis_domain::command::{Caller, Change, ClusterCommand, Command, Mutation};
-use jarvis_domain::name::ClientId;
-use jarvis_domain::outcome::Outcome;
-use jarvis_domain::token::Credential;
+use jarvis_crypto::RandomSource;
+use jarvis_crypto::seal::key_file;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
-use crate::api::{self, App, AppParts};
 use crate::config::{Config, file_modes};
-use crate::limits::Limits;
-use crate::metrics::{Certificate, Metrics};
-use crate::service::{Desk, Service, Vault};
-use crate::setup::{self, Files, First, Identity, SetupError};
+use crate::metrics::Certificate;
+use crate::setup::{self, Files, Identity, SetupError};
 
+mod aggregates;
 mod listen;
+mod settle;
+mod wiring;
 
-pub use listen::ListenError;
+pub use listen::{ListenError, serve_connection};
+pub use wiring::{Parts, Running, start};
+
+pub use crate::service::KeyFileSource;
 
 /// Requests under way get this long to finish after a signal.
 const DRAIN: Duration = Duration::from_secs(3);
 /// Handing over leadership at the end may take this long.
 const LEAVE_LEADERSHIP: Duration = Duration::from_secs(2);
-/// The first entries of a new cluster, or of a new node, may take this long per try.
-const FIRST_DEADLINE: Duration = Duration::from_secs(10);
-/// Between two tries.
-const RETRY: Duration = Duration::from_millis(100);
-/// Aggregated refusals go into the log this often (I3).
-const AGGREGATE_PERIOD: Duration = Duration::from_secs(60);
-/// At the end the last ones get this long: an entry takes a few milliseconds, or there is no majority.
+/// At the end the last refusals get this long to reach the trail (I3): an entry takes a few milliseconds, or there is no
+/// majority.
 const LAST_AGGREGATES: Duration = Duration::from_millis(500);
 
 /// Why a server does not start, or ended.
@@ -112,46 +108,30 @@ async fn serve(config: Config, exit_with_stdin: bool) -> Result<(), ServerError>
 
     let env = Env::production().with_dial_overrides(config.cluster.dial_overrides.clone());
     let security = peer_security(&env, &config, &files)?;
-    let node = Node::start(node_config(&config, &files, &identity)?, env, security).await?;
-    let vault = Arc::new(Vault::default());
-    let metrics = Arc::new(Metrics::new());
-    let limits = Arc::new(Limits::new(&config.limits));
-    let service = Service::new(
-        node.clone(),
-        vault.clone(),
-        config.clone(),
-        metrics.clone(),
-        limits.clone(),
-    )
-    .map_err(|error| {
-        ServerError::Other(format!(
-            "the journal of stale reads can not be opened: {error}"
-        ))
-    })?;
-    node.set_join_desk(Arc::new(Desk::new(
-        node.clone(),
-        vault.clone(),
-        limits.clone(),
-    )));
-
-    let certificates = certificates(&config, &files);
-    let first = files.first()?;
-    tokio::spawn(settle(node.clone(), vault, config.clone(), files, first));
-    let counted = limits.clone();
-    tokio::spawn(tell_aggregates(node.clone(), limits.clone()));
-    let started = node.monotonic();
-    let router = api::router(App::new(AppParts {
-        service,
-        metrics,
+    let cluster = identity.cluster_id.clone();
+    let master_key = config.paths.master_key_path.clone();
+    let parts = Parts {
+        config: config.clone(),
+        identity,
+        certificates: certificates(&config, &files),
+        files,
+        env,
+        security,
+        key_file: Arc::new(move || key_file::load(&master_key).map_err(|error| error.to_string())),
+        random: RandomSource::operating_system(),
+        on_fatal: Arc::new(end_the_process),
+    };
+    let Running {
+        node,
         limits,
-        certificates,
-        started,
-    }));
+        router,
+        ..
+    } = Box::pin(start(parts)).await?;
     let (stop, stopping) = watch::channel(false);
     let serving = tokio::spawn(listeners.serve(router, stopping));
     tracing::info!(
         node = node.id(),
-        cluster = identity.cluster_id,
+        cluster,
         api = setup::api_url(&config),
         peers = %node.peer_address(),
         "serving"
@@ -160,7 +140,7 @@ async fn serve(config: Config, exit_with_stdin: bool) -> Result<(), ServerError>
     wait_for_end(exit_with_stdin).await;
     tracing::info!("stopping");
     stop.send_replace(true);
-    let _ = tokio::time::timeout(LAST_AGGREGATES, tell(&node, &counted)).await;
+    let _ = tokio::time::timeout(LAST_AGGREGATES, aggregates::tell(&node, &limits)).await;
     if node.leads() {
         let _ = tokio::time::timeout(LEAVE_LEADERSHIP, node.transfer_leader(None)).await;
     }
@@ -213,46 +193,13 @@ fn peer_security(env: &Env, config: &Config, files: &Files) -> Result<Security, 
     Ok(Security::MutualTls(Arc::new(tls)))
 }
 
-fn node_config(
-    config: &Config,
-    files: &Files,
-    identity: &Identity,
-) -> Result<NodeConfig, ServerError> {
-    let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    Ok(NodeConfig {
-        node_id: identity.node_id,
-        cluster_id: identity.cluster(),
-        recovery_epoch: identity.recovery_epoch,
-        name: config.cluster.node_name.clone(),
-        data_dir: config.paths.data_dir.clone(),
-        audit_dir: config.paths.audit_dir.clone(),
-        peer_bind: config.cluster.peer_addr.to_string(),
-        peer_address: config.cluster.advertised_peer(config.cluster.peer_addr),
-        api_address: setup::api_url(config),
-        timing: RaftTiming {
-            heartbeat_ms: milliseconds(config.raft.heartbeat),
-            election_min_ms: milliseconds(config.raft.election_min),
-            election_max_ms: milliseconds(config.raft.election_max),
-        },
-        snapshot_wal_bytes: config.raft.snapshot_wal_bytes,
-        wal_segment_bytes: config.raft.wal_segment_bytes,
-        checkpoint_events: config.audit.checkpoint_events,
-        checkpoint_interval: config.audit.checkpoint_interval,
-        audit_keep_bytes: config.audit.keep_bytes,
-        audit_keep: config.audit.keep,
-        audit_require_export: config.audit.require_export,
-        audit_min_free_bytes: config.audit.min_free_bytes,
-        audit_key: files.audit_key()?,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        on_fatal: Arc::new(|reason| {
-            // Rule 6: going on could acknowledge what is not on disk. The supervisor starts the process again.
-            tracing::error!(reason, "this node can not go on and stops");
-            // The disk may be full, and the error output with it: that must not change how the process ends.
-            let message = format!("jarvis-secretsd: this node can not go on and stops: {reason}\n");
-            let _ = std::io::Write::write_all(&mut std::io::stderr(), message.as_bytes());
-            std::process::exit(70);
-        }),
-    })
+/// Rule 6: going on could acknowledge what is not on disk. The supervisor starts the process again.
+fn end_the_process(reason: String) {
+    tracing::error!(reason, "this node can not go on and stops");
+    // The disk may be full, and the error output with it: that must not change how the process ends.
+    let message = format!("jarvis-secretsd: this node can not go on and stops: {reason}\n");
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), message.as_bytes());
+    std::process::exit(70);
 }
 
 /// When the certificates of this node end, for the metric that warns early.
@@ -296,152 +243,6 @@ fn lock_folder(data: &Path) -> Result<std::fs::File, ServerError> {
         })
     })?;
     Ok(file)
-}
-
-/// What the first start still has to propose, and unsealing; until both are done.
-async fn settle(
-    node: Node,
-    vault: Arc<Vault>,
-    config: Arc<Config>,
-    files: Files,
-    first: Option<First>,
-) {
-    let own_slot = match &first {
-        Some(First::Slot(blob)) => Some(blob.clone()),
-        _ => None,
-    };
-    let begun = matches!(first, Some(First::Begin { .. }));
-    if let Some(First::Begin { init, token }) = first {
-        begin(&node, *init, token).await;
-    }
-    let mut told = false;
-    let mut by_key_file = false;
-    // A passphrase may come first; that unsealing is told by whoever did it.
-    while vault.is_sealed() {
-        match crate::service::unseal_with_key_file(&node, &vault, &config, own_slot.as_deref()) {
-            Ok(true) => {
-                tracing::info!("unsealed with the key file");
-                by_key_file = true;
-                // At once: whoever seals the node from here on means it.
-                break;
-            }
-            Ok(false) => {}
-            Err(reason) if !told => {
-                told = true;
-                tracing::error!(
-                    reason,
-                    "this node stays sealed: unseal it with `jarvis-secrets unseal`, or mend the key file and start again"
-                );
-            }
-            Err(_) => {}
-        }
-        tokio::time::sleep(RETRY).await;
-    }
-    let has_first = begun || own_slot.is_some();
-    let add_slot = async {
-        if let Some(blob) = own_slot {
-            let command = Command::Cluster(Box::new(ClusterCommand::AddNodeSlot { blob }));
-            while !done(&node, command.clone()).await {
-                tokio::time::sleep(RETRY).await;
-            }
-        }
-    };
-    let tell = async {
-        if by_key_file {
-            crate::service::tell_unsealed_with_key_file(&node).await;
-        }
-    };
-    // Together, so that a new node's slot and its unsealing share an entry.
-    tokio::join!(add_slot, tell);
-    if !has_first {
-        return;
-    }
-    if let Err(error) = files.first_is_done() {
-        // It is proposed again at the next start, which changes nothing.
-        tracing::warn!(%error, "what the first start proposed can not be removed");
-    }
-}
-
-async fn begin(
-    node: &Node,
-    init: jarvis_domain::command::Init,
-    (id, secret_hash, client): (jarvis_domain::token::TokenId, [u8; 32], ClientId),
-) {
-    while node.with_view(|state| state.core.cluster.is_none()) {
-        let begun = node
-            .begin(init.clone(), Instant::now() + FIRST_DEADLINE)
-            .await;
-        if let Err(reason) = begun {
-            tracing::warn!(reason, "the cluster has not begun yet; trying again");
-            tokio::time::sleep(RETRY).await;
-        }
-    }
-    let caller = Caller {
-        client: client.clone(),
-        credential: Credential::System,
-        request_id: "cluster-init".to_owned(),
-    };
-    let change = Change::CreateToken {
-        id,
-        secret_hash,
-        client,
-        ttl_ms: None,
-    };
-    let command = Command::Mutate(Mutation {
-        caller,
-        idempotency: None,
-        change,
-    });
-    while node.with_view(|state| !state.tokens.contains(&id)) {
-        done(node, command.clone()).await;
-        tokio::time::sleep(RETRY).await;
-    }
-}
-
-async fn done(node: &Node, command: Command) -> bool {
-    let reply = node.propose(command, Instant::now() + FIRST_DEADLINE).await;
-    matches!(reply, Ok(reply) if !matches!(reply.outcome, Outcome::Rejected(_)))
-}
-
-/// Refusals too many for an event each: one event a minute (I3).
-async fn tell_aggregates(node: Node, limits: Arc<Limits>) {
-    loop {
-        tokio::time::sleep(AGGREGATE_PERIOD).await;
-        tell(&node, &limits).await;
-    }
-}
-
-/// What certainly is not in the trail is kept for the next time: an outage must not hide how many it turned away.
-async fn tell(node: &Node, limits: &Limits) {
-    let mut waiting = limits.drain_aggregates().into_iter();
-    while let Some(aggregate) = waiting.next() {
-        let client = aggregate
-            .client
-            .as_deref()
-            .and_then(|client| ClientId::parse(client).ok());
-        let (kind, count) = (aggregate.kind, aggregate.count);
-        let command = Command::Cluster(Box::new(ClusterCommand::Aggregate {
-            kind: kind.to_owned(),
-            client,
-            count,
-        }));
-        match node.propose(command, Instant::now() + FIRST_DEADLINE).await {
-            Ok(reply) if !matches!(reply.outcome, Outcome::Rejected(_)) => {}
-            Err(ProposeError::UnknownOutcome) => {
-                tracing::warn!(kind, count, "refused requests may be missing in the trail");
-            }
-            Ok(_) | Err(_) => {
-                tracing::warn!(
-                    kind,
-                    count,
-                    "refused requests are not in the trail yet; it is tried again"
-                );
-                limits.put_back(&aggregate);
-                waiting.for_each(|rest| limits.put_back(&rest));
-                return;
-            }
-        }
-    }
 }
 
 /// SIGINT, SIGTERM, or the end of standard input if that was asked for.

@@ -30,6 +30,8 @@ mod desk;
 mod due;
 mod epochs;
 mod identity;
+#[cfg(jarvis_mutants)]
+mod mutants;
 mod policies;
 mod seal;
 mod secrets;
@@ -43,7 +45,7 @@ pub use jarvis_crypto::SecretBytes;
 
 pub use desk::Desk;
 pub use identity::{ClientCertificate, Presented};
-pub use seal::{tell_unsealed_with_key_file, unseal_with_key_file};
+pub use seal::{KeyFileSource, tell_unsealed_with_key_file, unseal_with_key_file};
 pub use secrets::{GotSecret, NewSecret};
 pub use vault::Vault;
 

@@ -16,19 +16,22 @@ use std::path::{Path, PathBuf};
 
 use ed25519_dalek::SigningKey;
 use jarvis_crypto::secret_bytes::SecretBytes;
-use jarvis_disk::{RealDisk, write_atomic};
+use jarvis_disk::{DiskHandle, RealDisk, write_atomic};
 use jarvis_domain::apply::InitError;
 use jarvis_domain::codec::{CodecError, decode, encode};
 use jarvis_domain::command::Init;
+use jarvis_domain::member::Member;
 use jarvis_domain::name::ClientId;
 use jarvis_domain::token::TokenId;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, ConfigError, Environment};
 
+mod founding;
 mod init;
 mod join;
 
+pub use founding::{Founded, Founding};
 pub(crate) use init::api_url;
 pub use init::{InitReport, begin, init};
 pub(crate) use join::{JoinAnswer, JoinQuestion};
@@ -141,16 +144,21 @@ pub enum First {
 /// The files of one node.
 #[derive(Debug, Clone)]
 pub struct Files {
+    disk: DiskHandle,
     data: PathBuf,
 }
 
 impl Files {
-    /// The files of a configuration.
+    /// The files of a configuration, on this machine's disk.
     #[must_use]
     pub fn of(config: &Config) -> Self {
-        Self {
-            data: config.paths.data_dir.clone(),
-        }
+        Self::on(RealDisk::handle(), config.paths.data_dir.clone())
+    }
+
+    /// The files in this folder of a disk.
+    #[must_use]
+    pub const fn on(disk: DiskHandle, data: PathBuf) -> Self {
+        Self { disk, data }
     }
 
     /// Who this node is; `None` if nobody lives here yet.
@@ -159,8 +167,8 @@ impl Files {
     /// [`SetupError`] when the file is damaged, or missing beside a log.
     pub fn identity(&self) -> Result<Option<Identity>, SetupError> {
         let path = self.data.join("node.json");
-        if !path.exists() {
-            let orphaned = self.data.join("wal").exists();
+        if !self.exists("node.json")? {
+            let orphaned = self.exists("wal")?;
             return if orphaned {
                 Err(SetupError::Orphaned {
                     path: self.data.clone(),
@@ -187,7 +195,7 @@ impl Files {
     /// # Errors
     /// [`SetupError`] when the file is damaged.
     pub fn first(&self) -> Result<Option<First>, SetupError> {
-        if !self.data.join("first.bin").exists() {
+        if !self.exists("first.bin")? {
             return Ok(None);
         }
         let bytes = self.read("first.bin")?;
@@ -201,7 +209,7 @@ impl Files {
     /// # Errors
     /// [`SetupError`] when the file can not be removed.
     pub fn first_is_done(&self) -> Result<(), SetupError> {
-        match std::fs::remove_file(self.data.join("first.bin")) {
+        match self.disk.remove(&self.data.join("first.bin")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(self.file_error("first.bin", error))
             }
@@ -210,39 +218,56 @@ impl Files {
     }
 
     pub(crate) fn read(&self, name: &str) -> Result<Vec<u8>, SetupError> {
-        std::fs::read(self.data.join(name)).map_err(|source| self.file_error(name, source))
-    }
-
-    pub(crate) fn exists(&self, name: &str) -> bool {
-        self.data.join(name).exists()
-    }
-
-    /// Writes a file with mode 600, whole or not at all.
-    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), SetupError> {
-        write_atomic(&RealDisk, &self.data.join(name), bytes)
+        let path = self.data.join(name);
+        self.disk
+            .read(&path)
             .map_err(|source| self.file_error(name, source))
     }
 
-    pub(crate) fn create_folder(&self) -> Result<(), SetupError> {
-        use jarvis_disk::Disk;
-        RealDisk
+    pub(crate) fn exists(&self, name: &str) -> Result<bool, SetupError> {
+        let path = self.data.join(name);
+        self.disk
+            .exists(&path)
+            .map_err(|source| self.file_error(name, source))
+    }
+
+    /// Writes a file with mode 600, whole or not at all.
+    ///
+    /// # Errors
+    /// [`SetupError`]; the old file, if there was one, is then still in place.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), SetupError> {
+        write_atomic(&*self.disk, &self.data.join(name), bytes)
+            .map_err(|source| self.file_error(name, source))
+    }
+
+    /// Makes the folder (mode 700) if it is not there.
+    ///
+    /// # Errors
+    /// [`SetupError`].
+    pub fn create_folder(&self) -> Result<(), SetupError> {
+        self.disk
             .create_dir_all(&self.data)
             .map_err(|source| self.file_error("", source))
     }
 
-    fn write_first(&self, first: &First) -> Result<(), SetupError> {
-        self.write("first.bin", &encode(first))
-    }
-
-    fn write_identity(&self, identity: &Identity) -> Result<(), SetupError> {
+    /// Says who lives here, and what it proposes at its first start. Whatever else a node needs is written before: from
+    /// here on one lives here.
+    ///
+    /// # Errors
+    /// [`SetupError`]; then nobody lives here yet.
+    pub fn begin_life(&self, identity: &Identity, first: &First) -> Result<(), SetupError> {
+        self.write("first.bin", &encode(first))?;
         let json = serde_json::to_vec_pretty(identity)
             .map_err(|error| SetupError::Crypto(error.to_string()))?;
         self.write("node.json", &json)
     }
 
     /// The key that signs the trail; made the first time.
-    pub(crate) fn audit_key(&self) -> Result<SigningKey, SetupError> {
-        if !self.exists("audit.key") {
+    ///
+    /// # Errors
+    /// [`SetupError`].
+    pub fn audit_key(&self) -> Result<SigningKey, SetupError> {
+        if !self.exists("audit.key")? {
             let mut seed = [0; 32];
             getrandom::fill(&mut seed).map_err(|error| SetupError::Crypto(error.to_string()))?;
             self.write("audit.key", &seed)?;
@@ -301,6 +326,20 @@ pub fn slot_context(cluster_id: &[u8; 16], node_id: u64) -> Vec<u8> {
 #[must_use]
 pub fn shared_slot_context(cluster_id: &[u8; 16]) -> Vec<u8> {
     cluster_id.to_vec()
+}
+
+/// How a node of this configuration describes itself.
+#[must_use]
+pub fn member(config: &Config, peer_key: [u8; 32], audit_key: [u8; 32]) -> Member {
+    Member {
+        name: config.cluster.node_name.clone(),
+        peer_address: config.cluster.advertised_peer(config.cluster.peer_addr),
+        api_address: api_url(config),
+        peer_key,
+        audit_key,
+        level: jarvis_domain::FEATURE_LEVEL,
+        joined: 0,
+    }
 }
 
 /// The names an API certificate made by the cluster CA carries.

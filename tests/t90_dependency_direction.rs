@@ -19,6 +19,7 @@ const CRATE_ARROWS: &[(&str, &[&str])] = &[
     ("jarvis-domain", &[]),
     ("jarvis-disk", &[]),
     ("jarvis-wire", &[]),
+    ("jarvis-mutants", &[]),
     // It knows the programs from outside only.
     ("jarvis-harness", &[]),
     ("jarvis-crypto", &["jarvis-domain"]),
@@ -40,6 +41,9 @@ const CRATE_ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
 ];
+
+/// What every crate may depend on: in a program that is shipped nothing of it is left.
+const ANYONES: &[&str] = &["jarvis-mutants"];
 
 /// Crates for tests: nothing that is shipped may depend on them.
 const TEST_ONLY: &[&str] = &["jarvis-harness"];
@@ -144,6 +148,24 @@ fn modules_name_only_what_lies_below_them() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
+/// Keys that a seed makes are for simulations: one place offers them, and nothing that is shipped takes them (X1).
+#[test]
+fn what_is_shipped_draws_from_the_operating_system() {
+    let offers = Path::new("crates/crypto/src/random.rs");
+    let mut found = BTreeSet::new();
+    for folder in ["src", "cluster/src", "crates"] {
+        for file in rust_files(&root().join(folder)) {
+            let name = file.strip_prefix(root()).unwrap().to_owned();
+            let is_test = name.components().any(|part| part.as_os_str() == "tests");
+            let code = without_comments(&fs::read_to_string(&file).unwrap());
+            if !is_test && code.contains("danger_seeded_for_simulation") {
+                found.insert(name);
+            }
+        }
+    }
+    assert_eq!(found, BTreeSet::from([offers.to_owned()]));
+}
+
 #[test]
 fn files_are_short_and_finished() {
     let mut problems = Vec::new();
@@ -173,6 +195,8 @@ fn the_checks_can_fail() {
         new_arrows(&table),
         ["jarvis-domain must not depend on jarvis-disk"]
     );
+    let everyone = "[package]\nname = \"jarvis-domain\"\n[dependencies]\njarvis-mutants = \"1\"\n";
+    assert!(new_arrows(&everyone.parse().unwrap()).is_empty());
     let table: toml::Table = "[package]\nname = \"jarvis-new\"\n".parse().unwrap();
     assert_eq!(new_arrows(&table).len(), 1);
     for (kind, problems) in [("dependencies", 1), ("dev-dependencies", 0)] {
@@ -240,7 +264,7 @@ fn new_arrows(manifest: &toml::Table) -> Vec<String> {
     let for_tests = dependencies(manifest, TEST_KINDS);
     let is_new = |dependency: &&String| {
         let dependency = dependency.as_str();
-        !allowed.contains(&dependency)
+        !(allowed.contains(&dependency) || ANYONES.contains(&dependency))
             || TEST_ONLY.contains(&dependency) && shipped.contains(dependency)
     };
     shipped

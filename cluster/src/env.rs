@@ -23,6 +23,7 @@ mod overrides;
 mod production;
 
 pub use overrides::DialOverrides;
+pub(crate) use production::SystemRandom;
 
 /// What a node may use of the machine. Cloning is cheap: every part is shared.
 #[derive(Clone)]
@@ -31,11 +32,11 @@ pub struct Env {
     pub net: Arc<dyn Net>,
     /// Wall time and elapsed time.
     pub clock: Arc<dyn Clock>,
-    /// Random bytes. Seeded in simulation, so nothing secret may come from it there.
+    /// Random bytes, also for Raft's election timeouts. Seeded in simulation, so nothing secret may come from it there.
     pub random: Arc<dyn Random>,
     /// Files and folders.
     pub disk: jarvis_disk::DiskHandle,
-    /// Whether this is a simulation. Only then may peers talk without TLS.
+    /// Whether this is a simulation. Only then may peers talk without TLS, and only then is blocking work done in place.
     pub simulated: bool,
 }
 
@@ -62,6 +63,23 @@ impl Env {
             map,
         });
         self
+    }
+
+    /// Does work that blocks or takes long where it does not stall the runtime that sends heartbeats. In simulation it
+    /// is done in place: it costs no virtual time there, and threads would make a run irreproducible.
+    ///
+    /// # Errors
+    /// When the work panicked, or the runtime is ending.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        if self.simulated {
+            return Ok(work());
+        }
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(io::Error::other)
     }
 }
 

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use jarvis_disk::DiskFile;
 use jarvis_domain::outcome::Reply;
 use jarvis_domain::window::Envelope;
-use openraft::raft::SnapshotResponse;
+use openraft::raft::{AppendEntriesResponse, SnapshotResponse};
 use openraft::storage::Snapshot;
 
 use crate::env::BoxFuture;
@@ -63,10 +63,7 @@ impl PeerHandler for Peers {
                     self.raft_answer(self.leadership.raft.pre_vote(from_bytes(&body)?))
                         .await
                 }
-                (Lane::Control, control::HEARTBEAT) => {
-                    self.raft_answer(self.leadership.raft.append_entries(from_bytes(&body)?))
-                        .await
-                }
+                (Lane::Control, control::HEARTBEAT) => self.heartbeat(&body).await,
                 (Lane::Control, control::TRANSFER_LEADER) => {
                     self.raft_answer(
                         self.leadership
@@ -124,6 +121,18 @@ impl PeerHandler for Peers {
 }
 
 impl Peers {
+    async fn heartbeat(&self, body: &[u8]) -> Result<Bytes, String> {
+        let Leadership { raft, shared, .. } = &self.leadership;
+        let answer = raft.append_entries(from_bytes(body)?).await;
+        // Heartbeats prove nothing: a deposed leader sends them too (C5).
+        if jarvis_mutants::active!(FreshnessFromHeartbeats)
+            && matches!(answer, Ok(AppendEntriesResponse::Success))
+        {
+            shared.refreshed(shared.clock.monotonic());
+        }
+        self.raft_answer(std::future::ready(answer)).await
+    }
+
     async fn raft_answer<T: serde::Serialize, E: std::fmt::Display>(
         &self,
         answer: impl Future<Output = Result<T, E>>,

@@ -37,6 +37,7 @@ mod live_log;
 mod marks;
 mod recovery;
 mod shared;
+pub mod watch;
 mod writer;
 
 use frame::{FRAME_HEADER_BYTES, Kind};
@@ -161,7 +162,9 @@ pub enum Driver {
     /// A thread named `wal`.
     Thread,
     /// The submitter: [`Wal::submit`] writes, syncs and calls back before it returns. For simulation and tests. A
-    /// submission made inside a callback, or while another thread is writing, is written by the caller that is.
+    /// submission made inside a callback, or while another thread is writing, is written by the caller that is. Where the
+    /// disk says that a sync takes time ([`jarvis_disk::Disk::sync_delay`]), a task of the submitter's runtime does it once
+    /// that time has passed.
     Inline,
 }
 
@@ -359,7 +362,7 @@ impl Wal {
     fn enqueue(&self, records: Vec<Record>, haste: Haste, done: Done) {
         self.handle.shared.enqueue(records, haste, done);
         if self.handle.driver == Driver::Inline {
-            self.handle.shared.drain();
+            self.handle.shared.drain_in_time();
         }
     }
 

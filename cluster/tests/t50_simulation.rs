@@ -27,6 +27,8 @@ mod network;
 mod run;
 #[path = "simulation/software.rs"]
 mod software;
+#[path = "simulation/trace.rs"]
+mod trace;
 #[path = "simulation/trail.rs"]
 mod trail;
 #[path = "simulation/workload.rs"]
@@ -34,6 +36,8 @@ mod workload;
 
 /// The seeds of every change: as many as a minute holds.
 const SEEDS: Range<u64> = 1..11;
+/// The seed that is run twice; an even one takes snapshots.
+const REPEATED: u64 = 12;
 
 #[test]
 fn three_nodes_keep_acknowledged_writes_through_crashes_and_partitions() {
@@ -43,6 +47,40 @@ fn three_nodes_keep_acknowledged_writes_through_crashes_and_partitions() {
             Err(failure) => panic!("{}", SeedFailed { seed, failure }),
         }
     }
+}
+
+/// Two runs of one seed differ in nothing: a failure is found again by whoever runs its seed. Snapshots, power cuts and
+/// partitions are in it.
+#[test]
+fn one_seed_is_one_run_byte_for_byte() {
+    let is_repeatable = cfg!(tokio_unstable);
+    assert!(
+        is_repeatable,
+        "built without --cfg tokio_unstable, which .cargo/config.toml sets: RUSTFLAGS in the environment replaces it"
+    );
+    let (outcome, first) = run::traced(REPEATED);
+    // Whatever the process did before a run must not matter to it: tokio counts tasks for all runtimes together.
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.expect("a runtime");
+    runtime.block_on(async {
+        for _ in 0..3 {
+            tokio::spawn(std::future::ready(())).await.expect("a task");
+        }
+    });
+    let (outcome_again, again) = run::traced(REPEATED);
+    assert!(first.len() > 1_000, "a trace of {} lines", first.len());
+    for (line, (first, again)) in first.iter().zip(&again).enumerate() {
+        assert_eq!(first, again, "line {line} of {}", again.len());
+    }
+    assert_eq!(first.len(), again.len());
+    assert_eq!(format!("{outcome:?}"), format!("{outcome_again:?}"));
+
+    let (_, other) = run::traced(REPEATED + 2);
+    let together = first
+        .iter()
+        .zip(&other)
+        .take_while(|(one, other)| one == other);
+    assert!(together.count() < 100, "another seed begins differently");
 }
 
 #[test]

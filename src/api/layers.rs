@@ -1,10 +1,10 @@
 //! What happens around every handler: request id, limits, metrics, the body of an error.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::DATE;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -48,6 +48,9 @@ pub(super) async fn around(State(app): State<App>, mut request: Request, next: N
     drop(permit);
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(REQUEST_ID_HEADER, value);
+    }
+    if let Some(date) = app.date() {
+        response.headers_mut().insert(DATE, date);
     }
     let took = node.monotonic().saturating_sub(started);
     let status = response.status().as_u16();
@@ -160,20 +163,8 @@ fn request_id(app: &App, headers: &HeaderMap) -> Arc<str> {
     };
     match given.filter(is_plain) {
         Some(id) => id.into(),
-        None => format!("{:016x}", next_number(app)).into(),
+        None => format!("{:016x}", app.number_request()).into(),
     }
-}
-
-/// For requests that bring no id: from a random beginning, one after the other. Ids are for tracing only (A11); asking the
-/// operating system for each costs a system call.
-fn next_number(app: &App) -> u64 {
-    static NEXT: OnceLock<AtomicU64> = OnceLock::new();
-    let next = NEXT.get_or_init(|| {
-        let mut bytes = [0; 8];
-        app.service.node().env().random.fill(&mut bytes);
-        AtomicU64::new(u64::from_le_bytes(bytes))
-    });
-    next.fetch_add(1, Ordering::Relaxed)
 }
 
 #[cfg(test)]

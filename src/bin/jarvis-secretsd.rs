@@ -43,6 +43,7 @@ struct ServerArgs {
 }
 
 fn main() -> ExitCode {
+    jarvis_mutants::announce();
     let arguments = Arguments::parse();
     install_crypto_provider();
     match arguments.verb {

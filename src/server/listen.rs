@@ -243,7 +243,9 @@ async fn serve_tls(
     .await;
 }
 
-async fn serve_connection<S>(
+/// Serves one connection: HTTP/1.1 over these bytes, until it ends, or until told to stop and the request under way is
+/// answered.
+pub async fn serve_connection<S>(
     stream: S,
     router: Router,
     connection: Connection,

@@ -54,11 +54,12 @@ impl Service {
     ) -> Result<Draft, ServiceError> {
         let no_randomness =
             |error: RandomError| ServiceError::new(ErrorCode::Internal, error.to_string());
-        let id = credential::new_id().map_err(no_randomness)?;
+        let random = self.vault.random();
+        let id = credential::new_id(random).map_err(no_randomness)?;
         let key = key.map(|(key, _)| key.clone());
         let secret = match &key {
             Some(key) => self.derived(kind, &id, client, key)?,
-            None => CredentialSecret::generate().map_err(no_randomness)?,
+            None => CredentialSecret::generate(random).map_err(no_randomness)?,
         };
         Ok(Draft {
             id,

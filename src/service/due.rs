@@ -31,10 +31,8 @@ impl Service {
             return due;
         }
         let state = self.node.view();
-        let due = tokio::task::spawn_blocking(move || earliest(&state))
-            .await
-            .ok()
-            .flatten();
+        let looking = self.node.env().blocking(move || earliest(&state));
+        let due = looking.await.ok().flatten();
         self.due.remember(now, due);
         due
     }

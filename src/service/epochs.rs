@@ -100,7 +100,7 @@ impl Service {
         let begun = Instant::now();
         let until = begun + ROUND.min(end.saturating_duration_since(begun) / 2);
         let state = self.node.view();
-        let mut waiting = off_runtime(move || under_older_epochs(&state))
+        let mut waiting = off_runtime(&self.node, move || under_older_epochs(&state))
             .await?
             .into_iter();
         let mut running = JoinSet::new();

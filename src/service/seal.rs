@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jarvis_cluster::{Node, ProposeError};
-use jarvis_crypto::seal::{SlotKind, key_file, passphrase};
+use jarvis_crypto::seal::key_file::KeyFile;
+use jarvis_crypto::seal::{SlotKind, passphrase};
 use jarvis_crypto::{RootKey, SecretBytes};
 use jarvis_domain::command::{AdminView, Caller, Change, ClusterCommand, Command};
 use jarvis_domain::outcome::{Outcome, Rejection};
@@ -32,6 +33,10 @@ const TELL_PAUSE: Duration = Duration::from_secs(1);
 /// whatever the caller asks for next; without a leader the node opens all the same, for its stale reads.
 const TELL_BEFORE_ANSWER: Duration = Duration::from_secs(1);
 
+/// How a node gets at its key file: anew at each try, so that one that was mended is taken. The error is a sentence for
+/// people.
+pub type KeyFileSource = Arc<dyn Fn() -> Result<KeyFile, String> + Send + Sync>;
+
 /// What the slot of a node's key file is called in the log.
 fn key_file_slot(node: &Node) -> String {
     format!("node-{}", node.id())
@@ -44,7 +49,7 @@ fn key_file_slot(node: &Node) -> String {
 pub fn unseal_with_key_file(
     node: &Node,
     vault: &Vault,
-    config: &Config,
+    (config, key_file): (&Config, &KeyFileSource),
     own_slot: Option<&[u8]>,
 ) -> Result<bool, String> {
     let (cluster, slot) = node.with_view(|state| {
@@ -58,7 +63,7 @@ pub fn unseal_with_key_file(
     else {
         return Ok(false);
     };
-    let key = key_file::load(&config.paths.master_key_path).map_err(|error| error.to_string())?;
+    let key = key_file()?;
     let context = slot_context(&cluster.cluster_id, node.id());
     let root = key.unwrap_root(&blob, &context).map_err(|error| {
         format!(
@@ -163,7 +168,7 @@ impl Service {
             )
         })?;
         let context = shared_slot_context(&cluster.cluster_id);
-        let opened = off_runtime(move || {
+        let opened = off_runtime(&self.node, move || {
             // Held until the work is done, also when whoever asked has gone.
             let _turn = turn;
             blobs.into_iter().find_map(|(slot, blob)| {
@@ -241,13 +246,14 @@ impl Service {
         let context = shared_slot_context(&cluster.cluster_id);
         let phrase = SecretBytes::new(request.passphrase.expose().as_bytes().to_vec());
         let vault: Arc<Vault> = self.vault.clone();
-        let blob = off_runtime(move || {
+        let blob = off_runtime(&self.node, move || {
             vault.with_keyring(|keyring| {
                 passphrase::wrap_root(
                     &phrase,
                     keyring.root(),
                     &context,
                     passphrase::Argon2Parameters::default(),
+                    vault.random(),
                 )
             })
         })
@@ -256,8 +262,7 @@ impl Service {
             .map_err(|_| self.refuse_sealed().err().unwrap_or_else(unknown))?
             .map_err(|error| ServiceError::invalid(error.to_string()))?;
         let mut id = [0; 6];
-        getrandom::fill(&mut id)
-            .map_err(|error| ServiceError::new(ErrorCode::Internal, error.to_string()))?;
+        self.node.env().random.fill(&mut id);
         let change = Change::AddSlot {
             slot: format!("passphrase-{}", hex::encode(id)),
             kind: request.kind.clone(),
@@ -308,9 +313,10 @@ impl Service {
 
 /// Work that takes long (argon2, a look at every version): not on the runtime that sends heartbeats.
 pub(super) async fn off_runtime<T: Send + 'static>(
+    node: &Node,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ServiceError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| {
+    node.env().blocking(work).await.map_err(|_| {
         ServiceError::new(
             ErrorCode::Internal,
             "the work was interrupted; nothing was changed",

@@ -146,9 +146,7 @@ async fn write(
         let (events, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         let (disk, shared) = (node.env().disk.clone(), shared.clone());
         let work = move || append(&*disk, &shared, events);
-        let written = tokio::task::spawn_blocking(work)
-            .await
-            .unwrap_or_else(|error| Err(io::Error::other(error)));
+        let written = node.env().blocking(work).await.flatten();
         if let Err(error) = &written {
             tracing::error!(%error, "the journal of stale reads can not be written; stale reads are refused");
         }

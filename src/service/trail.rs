@@ -1,5 +1,6 @@
 //! The audit trail over the API: reading it is itself an access.
 
+use jarvis_audit::reader::{self, Folder};
 use jarvis_domain::command::{AdminView, Caller};
 use jarvis_wire::audit::AuditQuery;
 use jarvis_wire::error::ErrorCode;
@@ -24,7 +25,7 @@ impl Service {
         }
         self.admin_view(caller, AdminView::Trail, "the audit trail")
             .await?;
-        let dir = self.node.audit_dir();
+        let folder = Folder::on(self.node.env().disk.clone(), self.node.audit_dir());
         let count = query
             .limit
             .or(query.tail)
@@ -33,10 +34,11 @@ impl Service {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         let from = query.from_seq;
         let read = move || match from {
-            Some(from) => jarvis_audit::reader::from_seq(&dir, from, count),
-            None => jarvis_audit::reader::tail(&dir, count),
+            Some(from) => reader::from_seq(folder, from, count),
+            None => reader::tail(folder, count),
         };
-        let lines = tokio::task::spawn_blocking(read)
+        let reading = self.node.env().blocking(read);
+        let lines = reading
             .await
             .map_err(|_| {
                 ServiceError::new(ErrorCode::Internal, "reading the trail was interrupted")

@@ -5,7 +5,8 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use jarvis_crypto::credential::CREDENTIAL_ID_BYTES;
 use jarvis_crypto::envelope::{self, OpenError, SealError, Sealed};
 use jarvis_crypto::{
-    CredentialKey, CredentialKind, CredentialSecret, Keyring, RequestMac, RootKey, SecretBytes,
+    CredentialKey, CredentialKind, CredentialSecret, Keyring, RandomSource, RequestMac, RootKey,
+    SecretBytes,
 };
 use jarvis_domain::secret::{SealedValue, Version};
 use jarvis_domain::state::State;
@@ -39,12 +40,27 @@ struct Unsealed {
 }
 
 /// The keys. Sealed until [`Vault::unseal`].
-#[derive(Default)]
 pub struct Vault {
     unsealed: RwLock<Option<Unsealed>>,
+    /// Where version ids, salts, new keys and credentials come from.
+    random: RandomSource,
 }
 
 impl Vault {
+    /// A sealed vault that draws from this source.
+    #[must_use]
+    pub fn new(random: RandomSource) -> Self {
+        Self {
+            unsealed: RwLock::default(),
+            random,
+        }
+    }
+
+    /// Where what is made for this vault is drawn from.
+    pub(super) const fn random(&self) -> &RandomSource {
+        &self.random
+    }
+
     /// Whether there are no keys in memory.
     #[must_use]
     pub fn is_sealed(&self) -> bool {
@@ -56,7 +72,7 @@ impl Vault {
         let mac = RequestMac::new(&root);
         let credentials = CredentialKey::new(&root);
         *self.write() = Some(Unsealed {
-            keyring: Keyring::new(vault_id, root),
+            keyring: Keyring::with_random(vault_id, root, self.random.clone()),
             mac,
             credentials,
         });

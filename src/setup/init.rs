@@ -5,18 +5,16 @@ use std::path::Path;
 
 use jarvis_cluster::env::Env;
 use jarvis_cluster::tls::{self, ClusterCa, Validity};
-use jarvis_crypto::{Keyring, RootKey, tokens};
+use jarvis_crypto::{Keyring, RandomSource, RootKey};
 use jarvis_domain::FOUNDER;
-use jarvis_domain::command::Init;
-use jarvis_domain::member::{Cluster, Member, SealSlot};
 use jarvis_domain::name::ClientId;
 use jarvis_domain::policy::Policy;
 
 use crate::config::Config;
 use crate::policy_file;
 use crate::setup::{
-    Files, First, Identity, PEER_CERTIFICATE_LIFETIME, SetupError, api_names, key_file, load,
-    refuse_existing, slot_context, wants_api_certificate, write_api_certificate,
+    Files, Founding, Identity, PEER_CERTIFICATE_LIFETIME, SetupError, api_names, key_file, load,
+    member, refuse_existing, wants_api_certificate, write_api_certificate,
 };
 
 /// The policy of a cluster that was given none: one administrator, nobody else.
@@ -90,30 +88,19 @@ pub fn begin(config: &Config) -> Result<InitReport, SetupError> {
     let crypto = |error: &dyn fmt::Display| SetupError::Crypto(error.to_string());
     let root = RootKey::generate().map_err(|error| crypto(&error))?;
     let key_file = key_file(config)?;
-    let slot = key_file
-        .wrap_root(&root, &slot_context(&cluster_id, FOUNDER))
-        .map_err(|error| crypto(&error))?;
     let ca = ClusterCa::create(cluster_id, now_s).map_err(|error| crypto(&error))?;
     let ca_key_wrapped = root
         .wrap("ca-key", &cluster_id, &ca.key_pkcs8)
         .map_err(|error| crypto(&error))?;
     let keyring = Keyring::new(vault_id, root);
-    let epoch = keyring.generate_epoch(1).map_err(|error| crypto(&error))?;
 
     let validity = Validity::starting(now_s, PEER_CERTIFICATE_LIFETIME);
     let (peer_key, request) = tls::new_key_and_csr().map_err(|error| crypto(&error))?;
     let certificate = ca
         .issue_peer(cluster_id, FOUNDER, &request, validity)
         .map_err(|error| crypto(&error))?;
-    let member = Member {
-        name: config.cluster.node_name.clone(),
-        peer_address: config.cluster.advertised_peer(config.cluster.peer_addr),
-        api_address: api_url(config),
-        peer_key: tls::spki_sha256(&certificate).map_err(|error| crypto(&error))?,
-        audit_key: files.audit_key()?.verifying_key().to_bytes(),
-        level: jarvis_domain::FEATURE_LEVEL,
-        joined: 0,
-    };
+    let peer_spki = tls::spki_sha256(&certificate).map_err(|error| crypto(&error))?;
+    let audit_key = files.audit_key()?.verifying_key().to_bytes();
     if let Some(api) = wants_api_certificate(config) {
         let (key, request) = tls::new_key_and_csr().map_err(|error| crypto(&error))?;
         let served = ca
@@ -122,47 +109,31 @@ pub fn begin(config: &Config) -> Result<InitReport, SetupError> {
         write_api_certificate(api, (&served, &ca.cert_der), &key)?;
     }
 
-    let (token_id, secret, text) = tokens::generate().map_err(|error| crypto(&error))?;
     let admin = ClientId::parse("admin").map_err(|error| crypto(&error))?;
     let warning = (!policy.decide_admin(&admin).is_allow()).then(|| powerless(config));
-    let init = Init {
-        cluster: Cluster {
-            cluster_id,
-            vault_id,
-            recovery_epoch: 0,
-            ca_certificate: ca.cert_der.clone(),
-            ca_key_wrapped,
-        },
+    let founding = Founding {
+        cluster_id,
+        ca_certificate: ca.cert_der.clone(),
+        ca_key_wrapped,
+        member: member(config, peer_spki, audit_key),
         limits: config.vault_limits(),
-        member,
-        slot: SealSlot {
-            kind: "key_file".to_owned(),
-            node: Some(FOUNDER),
-            blob: slot,
-            created: 0,
-        },
-        epoch,
         policy,
         policy_source,
     };
-    // What apply would refuse must not wait for the first start.
-    init.validate(FOUNDER)?;
+    let founded = founding.make(&keyring, &key_file, &RandomSource::operating_system())?;
     files.write("peer.key.der", &peer_key)?;
     files.write("peer.crt.der", &certificate)?;
     files.write("ca.crt.der", &ca.cert_der)?;
     files.write("ca.pem", ca.cert_pem.as_bytes())?;
-    files.write_first(&First::Begin {
-        init: Box::new(init),
-        token: (token_id, tokens::hash(&secret), admin),
-    })?;
     // Last: from here on a node lives here.
     let cluster_id = hex::encode(cluster_id);
-    files.write_identity(&Identity {
+    let identity = Identity {
         node_id: FOUNDER,
         cluster_id: cluster_id.clone(),
         recovery_epoch: 0,
-    })?;
-    let root_token = String::from_utf8_lossy(text.expose()).into_owned();
+    };
+    files.begin_life(&identity, &founded.first)?;
+    let root_token = String::from_utf8_lossy(founded.root_token.expose()).into_owned();
     Ok(InitReport {
         root_token,
         ca_pem: ca.cert_pem,

@@ -149,7 +149,7 @@ pub async fn join(path: &Path, token: &str) -> Result<JoinReport, SetupError> {
     let crypto = |error: &dyn fmt::Display| SetupError::Crypto(error.to_string());
 
     // Kept before anything is asked: a repetition shows the same key and gets the same id.
-    if !files.exists("peer.key.der") {
+    if !files.exists("peer.key.der")? {
         let (key, _) = tls::new_key_and_csr().map_err(|error| crypto(&error))?;
         files.write("peer.key.der", &key)?;
     }
@@ -188,13 +188,13 @@ pub async fn join(path: &Path, token: &str) -> Result<JoinReport, SetupError> {
         "ca.pem",
         tls::certificate_pem(&answer.ca_certificate).as_bytes(),
     )?;
-    files.write_first(&First::Slot(slot))?;
     let cluster_id = hex::encode(answer.cluster_id);
-    files.write_identity(&Identity {
+    let identity = Identity {
         node_id: answer.node_id,
         cluster_id: cluster_id.clone(),
         recovery_epoch: answer.recovery_epoch,
-    })?;
+    };
+    files.begin_life(&identity, &First::Slot(slot))?;
     Ok(JoinReport {
         node_id: answer.node_id,
         cluster_id,

@@ -84,7 +84,7 @@ impl Clock for SystemClock {
 }
 
 /// The operating system's random source.
-pub(super) struct SystemRandom;
+pub(crate) struct SystemRandom;
 
 impl Random for SystemRandom {
     fn fill(&self, buffer: &mut [u8]) {

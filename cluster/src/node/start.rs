@@ -28,6 +28,7 @@ use crate::proposer::{Lane, Proposer};
 use crate::raft::log_store::LogStore;
 use crate::raft::machine::{Machine, Trail, position_of};
 use crate::raft::peer_raft::PeerRaftFactory;
+use crate::raft::runtime::with_random;
 use crate::raft::snapshot::{SnapshotError, SnapshotStore};
 use crate::raft::{LogId, StoredMembership};
 use crate::shared::{Live, Shared};
@@ -192,7 +193,8 @@ pub(super) async fn start(
     let raft_config = crate::raft::config(&hex::encode(config.cluster_id), config.timing)
         .validate()
         .map_err(|error| StartError::Raft(error.to_string()))?;
-    let raft = openraft::Raft::new(config.node_id, Arc::new(raft_config), factory, log, machine)
+    let raft = openraft::Raft::new(config.node_id, Arc::new(raft_config), factory, log, machine);
+    let raft = with_random(env.random.clone(), raft)
         .await
         .map_err(|error| StartError::Raft(error.to_string()))?;
 
@@ -295,7 +297,7 @@ fn refuse_lost_log(config: &NodeConfig, env: &Env, dir: &Path) -> Result<(), Sta
         .map_err(disk_error)?
         .iter()
         .any(|path| path.extension().is_some_and(|e| e == "wal"));
-    if has_lived && !has_log {
+    if has_lived && !has_log && !jarvis_mutants::active!(NodeIdReused) {
         return Err(StartError::LogLost {
             path: config.data_dir.clone(),
         });

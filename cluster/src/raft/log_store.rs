@@ -239,7 +239,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
-        self.submit_and_wait(Record::Vote(to_bytes(vote))).await?;
+        if !jarvis_mutants::active!(VoteNotPersisted) {
+            self.submit_and_wait(Record::Vote(to_bytes(vote))).await?;
+        }
         self.lock().vote = Some(*vote);
         Ok(())
     }

@@ -47,6 +47,9 @@ impl Trail {
 
     /// Makes everything appended before this call durable. Blocks; never called on the runtime's thread.
     pub(crate) fn sync(&self) -> io::Result<()> {
+        if jarvis_mutants::active!(PurgeBeforeAuditSync) {
+            return Ok(());
+        }
         let _turn = lock(&self.syncing);
         let job = lock(&self.writer).begin_sync()?;
         let outcome = job.run();
@@ -140,9 +143,15 @@ impl Machine {
         let commands = decode(&payload.commands).map_err(|error| {
             io::Error::other(format!("log entry {} can not be read: {error}", log.index))
         })?;
+        // Outside of apply, which can not read a clock; a mutant brings this node's in here.
+        let stamp = if jarvis_mutants::active!(WallClockInApply) {
+            self.shared.clock.wall_ms()
+        } else {
+            payload.stamp
+        };
         let context = EntryContext {
             log,
-            stamp: payload.stamp,
+            stamp,
             stepped: payload.stepped,
         };
         let applied = apply(state, context, &Batch { envelope, commands });
@@ -173,15 +182,19 @@ impl Machine {
         // No entry is applied meanwhile: Raft asks for both from one task.
         let open_segment = lock(&self.audit).read_open()?;
         let live = self.shared.live();
+        let mut state = live.state.clone();
+        if jarvis_mutants::active!(SnapshotWithoutAuditHead) {
+            state.core.trail.head = [0; 32];
+        }
         let head = Head {
             last_log_id: live.last_applied,
             membership: live.membership.clone(),
-            core: live.state.core_bytes(),
+            core: state.core_bytes(),
             open_segment,
         };
         Ok(Builder {
             head,
-            state: live.state.clone(),
+            state,
             audit: self.audit.clone(),
             snapshots: self.snapshots.clone(),
             simulated: self.simulated,

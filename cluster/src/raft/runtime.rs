@@ -1,10 +1,10 @@
 //! The runtime that openraft runs on: tokio, with random numbers from the node's environment.
 //!
 //! openraft draws election timeouts and the phase of its ticks. It asks the runtime's type for them, which knows of no
-//! node; so the source travels with the tasks: [`with_random`] sets it for the future that starts Raft, and every task
+//! node; so the source travels with the tasks: `with_random` sets it for the future that starts Raft, and every task
 //! that Raft starts from there inherits it.
 //!
-//! In production the environment's source is the operating system. A task outside of [`with_random`] draws from there
+//! In production the environment's source is the operating system. A task outside of `with_random` draws from there
 //! too.
 
 use std::convert::Infallible;
@@ -15,7 +15,7 @@ use openraft::impls::TokioRuntime;
 use openraft::{AsyncRuntime, OptionalSend};
 use rand_core::TryRng;
 
-use crate::env::Random;
+use crate::env::{Random, SystemRandom};
 
 tokio::task_local! {
     /// The random source of the node that the running task belongs to.
@@ -26,7 +26,7 @@ tokio::task_local! {
 pub(crate) fn with_random<F: Future>(
     random: Arc<dyn Random>,
     start: F,
-) -> impl Future<Output = F::Output> + use<F> {
+) -> impl Future<Output = F::Output> {
     RANDOM.scope(random, start)
 }
 
@@ -124,7 +124,7 @@ impl NodeRandom {
     fn draw(&self, buffer: &mut [u8]) {
         match &self.source {
             Some(random) => random.fill(buffer),
-            None => crate::env::operating_system_random(buffer),
+            None => SystemRandom.fill(buffer),
         }
     }
 }

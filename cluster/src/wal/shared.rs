@@ -368,6 +368,32 @@ impl Shared {
         }
     }
 
+    /// As [`Shared::drain`]; where the disk says that a sync takes time, by a task that waits for it, group after group,
+    /// while submitters go on.
+    pub(super) fn drain_in_time(self: &Arc<Self>) {
+        if self.disk.sync_delay().is_zero() {
+            return self.drain();
+        }
+        let idle_writer = self.lock().idle_writer.take();
+        if let Some(writer) = idle_writer {
+            tokio::spawn(Arc::clone(self).drain_slowly(writer));
+        }
+    }
+
+    async fn drain_slowly(self: Arc<Self>, mut writer: Writer) {
+        loop {
+            let group = self.lock().take_group(self.options.group_bytes, self.now());
+            let Some(group) = group else {
+                self.lock().idle_writer = Some(writer);
+                return;
+            };
+            tokio::time::sleep(self.disk.sync_delay()).await;
+            if !self.commit(&mut writer, group) {
+                return;
+            }
+        }
+    }
+
     /// Writes one group, tells its submitters, removes segments that nobody needs any more. Returns whether the
     /// writer may go on.
     fn commit(&self, writer: &mut Writer, group: Group) -> bool {

@@ -107,6 +107,7 @@ impl Cluster {
                 .disk
                 .crash_torn(|_, unsynced| dice.below(unsynced + 1));
         }
+        self.wires.unplug(HOSTS[host]);
         sim.crash(HOSTS[host]);
         drop(process);
     }

@@ -3,6 +3,10 @@
 //! turmoil's TCP does not send again what a partition swallowed, so a connection that lived through one would stay
 //! deaf until its silence ends it, half a minute later. Real TCP repairs or resets it within seconds; [`Wires::reset`]
 //! does the latter when a partition heals.
+//!
+//! When a machine loses power, [`Wires::unplug`] takes its connections away before its tasks end. Left to the tasks they
+//! would end in the order in which tokio drops those, which follows from a counter of the whole process: no two runs of
+//! a seed would be the same.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,11 +19,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream};
 
 use crate::lock;
+use crate::trace::Trace;
 
 /// Every open end of a connection of the simulation.
 #[derive(Default)]
 pub(crate) struct Wires {
     ends: Mutex<Vec<End>>,
+    /// Everything that was sent.
+    pub(crate) trace: Trace,
 }
 
 struct End {
@@ -42,14 +49,41 @@ impl Wires {
         }
     }
 
-    fn open(&self, stream: TcpStream, local: &'static str, remote: String) -> BoxStream {
-        let cut = Arc::new(Cut::default());
+    /// Ends every connection of a host that loses power. Its own ends are just gone: nothing of what it still does reaches
+    /// the network. The other ends are reset.
+    pub(crate) fn unplug(&self, host: &str) {
+        let mut ends = lock(&self.ends);
+        ends.retain(|end| end.cut.strong_count() > 0);
+        for end in ends.iter() {
+            let Some(cut) = end.cut.upgrade() else {
+                continue;
+            };
+            if end.local == host {
+                cut.take();
+            } else if end.remote == host {
+                cut.make();
+            }
+        }
+    }
+
+    fn open(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        local: &'static str,
+        remote: String,
+    ) -> io::Result<BoxStream> {
+        let way = format!("{}>{}", stream.local_addr()?, stream.peer_addr()?);
+        let cut = Arc::new(Cut::new(stream));
         lock(&self.ends).push(End {
             local,
             remote,
             cut: Arc::downgrade(&cut),
         });
-        Box::new(Wire { stream, cut })
+        Ok(Box::new(Wire {
+            cut,
+            way,
+            wires: Arc::clone(self),
+        }))
     }
 }
 
@@ -66,7 +100,7 @@ impl Net for SimNet {
         Box::pin(async move {
             let stream = TcpStream::connect(address).await?;
             let remote = address.rsplit_once(':').map_or(address, |(host, _)| host);
-            Ok(self.wires.open(stream, self.host, remote.to_owned()))
+            self.wires.open(stream, self.host, remote.to_owned())
         })
     }
 
@@ -94,7 +128,7 @@ impl Listener for SimListener {
         Box::pin(async move {
             let (stream, origin) = self.listener.accept().await?;
             let remote = turmoil::reverse_lookup(origin.ip()).unwrap_or_default();
-            Ok((self.wires.open(stream, self.host, remote), origin))
+            Ok((self.wires.open(stream, self.host, remote)?, origin))
         })
     }
 
@@ -105,24 +139,37 @@ impl Listener for SimListener {
 
 /// One end of a connection that can be reset from outside.
 struct Wire {
-    stream: TcpStream,
     cut: Arc<Cut>,
+    /// Both ends, for the trace.
+    way: String,
+    wires: Arc<Wires>,
 }
 
-/// Whether a connection was reset, and who must hear of it.
-#[derive(Default)]
+/// A stream, whether it was reset, and who must hear of it.
 struct Cut {
     state: Mutex<CutState>,
 }
 
-#[derive(Default)]
 struct CutState {
     made: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
+    /// `None` once the host has no power any more.
+    stream: Option<TcpStream>,
 }
 
 impl Cut {
+    fn new(stream: TcpStream) -> Self {
+        Self {
+            state: Mutex::new(CutState {
+                made: false,
+                reader: None,
+                writer: None,
+                stream: Some(stream),
+            }),
+        }
+    }
+
     fn make(&self) {
         let (reader, writer) = {
             let mut state = lock(&self.state);
@@ -134,25 +181,19 @@ impl Cut {
         }
     }
 
-    fn check_reader(&self, context: &Context<'_>) -> io::Result<()> {
-        let mut state = lock(&self.state);
-        state.reader = Some(context.waker().clone());
-        state.check()
-    }
-
-    fn check_writer(&self, context: &Context<'_>) -> io::Result<()> {
-        let mut state = lock(&self.state);
-        state.writer = Some(context.waker().clone());
-        state.check()
+    /// Outside of the simulation's steps a stream ends without a word to the other side.
+    fn take(&self) {
+        let stream = lock(&self.state).stream.take();
+        drop(stream);
     }
 }
 
 impl CutState {
-    fn check(&self) -> io::Result<()> {
-        if self.made {
-            return Err(io::ErrorKind::ConnectionReset.into());
+    fn live(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+        match &mut self.stream {
+            Some(stream) if !self.made => Ok(Pin::new(stream)),
+            _ => Err(io::ErrorKind::ConnectionReset.into()),
         }
-        Ok(())
     }
 }
 
@@ -162,11 +203,12 @@ impl AsyncRead for Wire {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let wire = self.get_mut();
-        if let Err(reset) = wire.cut.check_reader(context) {
-            return Poll::Ready(Err(reset));
+        let mut state = lock(&self.cut.state);
+        state.reader = Some(context.waker().clone());
+        match state.live() {
+            Ok(stream) => stream.poll_read(context, buffer),
+            Err(reset) => Poll::Ready(Err(reset)),
         }
-        Pin::new(&mut wire.stream).poll_read(context, buffer)
     }
 }
 
@@ -176,22 +218,31 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let wire = self.get_mut();
-        if let Err(reset) = wire.cut.check_writer(context) {
-            return Poll::Ready(Err(reset));
+        let mut state = lock(&self.cut.state);
+        state.writer = Some(context.waker().clone());
+        let written = match state.live() {
+            Ok(stream) => stream.poll_write(context, bytes),
+            Err(reset) => Poll::Ready(Err(reset)),
+        };
+        if let Poll::Ready(Ok(length)) = &written {
+            self.wires.trace.sent(&self.way, &bytes[..*length]);
         }
-        Pin::new(&mut wire.stream).poll_write(context, bytes)
+        written
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        match lock(&self.cut.state).live() {
+            Ok(stream) => stream.poll_flush(context),
+            Err(reset) => Poll::Ready(Err(reset)),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let wire = self.get_mut();
-        if let Err(reset) = wire.cut.check_writer(context) {
-            return Poll::Ready(Err(reset));
+        let mut state = lock(&self.cut.state);
+        state.writer = Some(context.waker().clone());
+        match state.live() {
+            Ok(stream) => stream.poll_shutdown(context),
+            Err(reset) => Poll::Ready(Err(reset)),
         }
-        Pin::new(&mut wire.stream).poll_shutdown(context)
     }
 }

@@ -6,12 +6,12 @@
 //! ```
 //!
 //! The loop outside of the simulation plays the clients and the faults, one step of virtual time after the other.
-//! Faults, workload and the network's delays follow from the seed. The order of tasks inside a node (tokio's fairness,
-//! openraft's election timeouts) does not, unless tokio is built with `--cfg tokio_unstable`: a seed then narrows a
-//! failure down without repeating it exactly.
+//! Everything follows from the seed: faults, workload, the network's delays, election timeouts (from the node's own random
+//! source), and tokio's order of tasks, for which tokio must be built with `--cfg tokio_unstable` (.cargo/config.toml).
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -114,13 +114,23 @@ pub(crate) enum Failure {
 
 /// One whole run.
 pub(crate) fn run(seed: u64) -> Result<Summary, Failure> {
-    count_panics();
+    Run::new(seed).run_to_end()
+}
+
+/// One whole run, and all that happened in it.
+pub(crate) fn traced(seed: u64) -> (Result<Summary, Failure>, Vec<String>) {
     let mut run = Run::new(seed);
-    let outcome = run.whole();
-    for machine in &run.cluster.machines {
-        machine.let_go();
+    let cluster = Arc::clone(&run.cluster);
+    let trace = &cluster.wires.trace;
+    trace.begin();
+    let outcome = run.run_to_end();
+    for operation in cluster.history.operations() {
+        trace.note(|| format!("{operation:?}"));
     }
-    outcome
+    for (host, machine) in HOSTS.into_iter().zip(&cluster.machines) {
+        trace.holds(host, machine.disk());
+    }
+    (outcome, trace.take())
 }
 
 struct Run {
@@ -165,6 +175,15 @@ impl Run {
         }
     }
 
+    fn run_to_end(&mut self) -> Result<Summary, Failure> {
+        count_panics();
+        let outcome = self.whole();
+        for machine in &self.cluster.machines {
+            machine.let_go();
+        }
+        outcome
+    }
+
     fn whole(&mut self) -> Result<Summary, Failure> {
         self.until(FORMING, "three voters", |run| {
             let nodes = run.cluster.nodes();
@@ -181,11 +200,13 @@ impl Run {
 
     /// One step of virtual time, and a look at what happened in it.
     fn step(&mut self) -> Result<(), Failure> {
-        let stepped = self.sim.step();
+        // A task that panics takes its machine's runtime along, and the step with it.
+        let stepped = catch_unwind(AssertUnwindSafe(|| self.sim.step()));
         if let Some(trouble) = self.cluster.troubles.first() {
             return Err(Failure::Trouble(trouble));
         }
         let panics = PANICS.get();
+        let stepped = stepped.map_err(|_| Failure::Panicked(panics.max(1)))?;
         if panics > 0 {
             return Err(Failure::Panicked(panics));
         }

@@ -1,15 +1,17 @@
-//! Walks the segments of a plain folder in order, beside a writer that appends, closes, compresses and retires.
+//! Walks the segments of a folder in order, beside a writer that appends, closes, compresses and retires.
 //!
 //! Nothing is locked. What makes it safe: bytes once written never change, a file keeps its content when it is
 //! renamed, and the compressed form is complete before the plain one goes. A listing can miss a file that is renamed
 //! meanwhile, so whatever looks wrong is looked at again a few times before it is believed.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flate2::bufread::MultiGzDecoder;
+use jarvis_disk::DiskHandle;
 
 use crate::line::{self, MAX_LINE_BYTES};
 use crate::names::{OPEN_NAME, SegmentName};
@@ -21,6 +23,72 @@ const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(5);
 /// Read buffer: large sequential reads.
 const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Where the segments to read lie. A path is a plain folder.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    dir: PathBuf,
+    /// The disk of a running node; `None` for plain files, which may lie anywhere and be read-only.
+    disk: Option<DiskHandle>,
+}
+
+impl Folder {
+    /// A folder on the disk of a running node. A segment is read at once: it has a few MiB.
+    #[must_use]
+    pub fn on(disk: DiskHandle, dir: PathBuf) -> Self {
+        Self {
+            dir,
+            disk: Some(disk),
+        }
+    }
+
+    fn file_names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        match &self.disk {
+            Some(disk) => {
+                for path in disk.list(&self.dir)? {
+                    names.extend(path.file_name().and_then(OsStr::to_str).map(str::to_owned));
+                }
+            }
+            None => {
+                for entry in std::fs::read_dir(&self.dir)? {
+                    names.extend(entry?.file_name().to_str().map(str::to_owned));
+                }
+            }
+        }
+        Ok(names)
+    }
+
+    /// `None` if there is no such file.
+    fn open(&self, file_name: &str) -> io::Result<Option<Box<dyn BufRead + Send>>> {
+        let path = self.dir.join(file_name);
+        let opened = match &self.disk {
+            Some(disk) => disk.read(&path).map(|bytes| {
+                let reader: Box<dyn BufRead + Send> = Box::new(io::Cursor::new(bytes));
+                reader
+            }),
+            None => File::open(&path).map(|file| {
+                let reader: Box<dyn BufRead + Send> =
+                    Box::new(BufReader::with_capacity(BUFFER_BYTES, file));
+                reader
+            }),
+        };
+        match opened {
+            Ok(reader) => Ok(Some(reader)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl<P: AsRef<Path> + ?Sized> From<&P> for Folder {
+    fn from(dir: &P) -> Self {
+        Self {
+            dir: dir.as_ref().to_path_buf(),
+            disk: None,
+        }
+    }
+}
 
 /// What comes next in the trail.
 pub(crate) enum Next {
@@ -86,36 +154,33 @@ impl OpenedSegment {
     }
 }
 
-/// The names of closed segments in `dir`, in order, each once.
-pub(crate) fn list(dir: &Path) -> io::Result<Vec<SegmentName>> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        if let Some((name, _)) = entry?.file_name().to_str().and_then(SegmentName::parse) {
-            names.push(name);
-        }
-    }
+/// The names of closed segments in `folder`, in order, each once.
+pub(crate) fn list(folder: &Folder) -> io::Result<Vec<SegmentName>> {
+    let files = folder.file_names()?;
+    let parsed = files.iter().filter_map(|name| SegmentName::parse(name));
+    let mut names: Vec<SegmentName> = parsed.map(|(name, _)| name).collect();
     names.sort();
     names.dedup();
     Ok(names)
 }
 
 /// The sequence number of the first event in the open segment, if it has a whole line.
-pub(crate) fn open_first_seq(dir: &Path) -> io::Result<Option<u64>> {
-    Ok(match look_at_open(dir)? {
+pub(crate) fn open_first_seq(folder: &Folder) -> io::Result<Option<u64>> {
+    Ok(match look_at_open(folder)? {
         Open::Starts { first_seq, .. } => Some(first_seq),
         Open::Absent | Open::Empty { .. } | Open::Unreadable { .. } => None,
     })
 }
 
 /// Finds and opens the segment that starts with event `first_seq`.
-pub(crate) fn find(dir: &Path, first_seq: u64) -> io::Result<Next> {
-    let mut outcome = look(dir, first_seq)?;
+pub(crate) fn find(folder: &Folder, first_seq: u64) -> io::Result<Next> {
+    let mut outcome = look(folder, first_seq)?;
     for _ in 1..ATTEMPTS {
         match outcome {
             Look::Sure(next) => return Ok(next),
             Look::Doubtful(_) => {
                 pause();
-                outcome = look(dir, first_seq)?;
+                outcome = look(folder, first_seq)?;
             }
         }
     }
@@ -135,15 +200,15 @@ enum Look {
     Doubtful(Next),
 }
 
-fn look(dir: &Path, first_seq: u64) -> io::Result<Look> {
-    let names: Vec<SegmentName> = list(dir)?
+fn look(folder: &Folder, first_seq: u64) -> io::Result<Look> {
+    let names: Vec<SegmentName> = list(folder)?
         .into_iter()
         .filter(|name| name.first_seq == first_seq)
         .collect();
     match names.as_slice() {
         [] => {}
         [name] => {
-            if let Some(segment) = open_closed(dir, name)? {
+            if let Some(segment) = open_closed(folder, name)? {
                 return Ok(Look::Sure(Next::Segment(segment)));
             }
         }
@@ -152,7 +217,7 @@ fn look(dir: &Path, first_seq: u64) -> io::Result<Look> {
             return Ok(Look::Doubtful(Next::Ambiguous { names }));
         }
     }
-    let open = look_at_open(dir)?;
+    let open = look_at_open(folder)?;
     if let Open::Starts {
         first_seq: starts,
         segment,
@@ -166,13 +231,13 @@ fn look(dir: &Path, first_seq: u64) -> io::Result<Look> {
                 Look::Doubtful(next)
             });
         }
-        let closed = later(dir, first_seq)?.unwrap_or(starts);
+        let closed = later(folder, first_seq)?.unwrap_or(starts);
         return Ok(Look::Doubtful(Next::Gap {
             next_first_seq: closed.min(starts),
         }));
     }
     // The open segment tells nothing, perhaps because it was closed between the listing and now: list again.
-    if let Some(next_first_seq) = later(dir, first_seq)? {
+    if let Some(next_first_seq) = later(folder, first_seq)? {
         return Ok(Look::Doubtful(Next::Gap { next_first_seq }));
     }
     Ok(Look::Sure(match open {
@@ -183,25 +248,23 @@ fn look(dir: &Path, first_seq: u64) -> io::Result<Look> {
 }
 
 /// The first closed segment that starts at or after `first_seq`.
-fn later(dir: &Path, first_seq: u64) -> io::Result<Option<u64>> {
-    let names = list(dir)?;
+fn later(folder: &Folder, first_seq: u64) -> io::Result<Option<u64>> {
+    let names = list(folder)?;
     Ok(names
         .iter()
         .map(|name| name.first_seq)
         .find(|starts| *starts >= first_seq))
 }
 
-fn open_closed(dir: &Path, name: &SegmentName) -> io::Result<Option<OpenedSegment>> {
+fn open_closed(folder: &Folder, name: &SegmentName) -> io::Result<Option<OpenedSegment>> {
     // Plain, compressed, and plain again: a restarting node may have put the plain form back.
     for (file_name, compressed) in [
         (name.plain(), false),
         (name.compressed(), true),
         (name.plain(), false),
     ] {
-        let file = match File::open(dir.join(&file_name)) {
-            Ok(file) => BufReader::with_capacity(BUFFER_BYTES, file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
+        let Some(file) = folder.open(&file_name)? else {
+            continue;
         };
         let reader: Box<dyn BufRead + Send> = if compressed {
             Box::new(BufReader::with_capacity(
@@ -209,7 +272,7 @@ fn open_closed(dir: &Path, name: &SegmentName) -> io::Result<Option<OpenedSegmen
                 MultiGzDecoder::new(file),
             ))
         } else {
-            Box::new(file)
+            file
         };
         return Ok(Some(OpenedSegment {
             file_name,
@@ -236,17 +299,15 @@ enum Open {
     },
 }
 
-fn look_at_open(dir: &Path) -> io::Result<Open> {
-    let file = match File::open(dir.join(OPEN_NAME)) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Open::Absent),
-        Err(error) => return Err(error),
+fn look_at_open(folder: &Folder) -> io::Result<Open> {
+    let Some(reader) = folder.open(OPEN_NAME)? else {
+        return Ok(Open::Absent);
     };
     let mut segment = OpenedSegment {
         file_name: OPEN_NAME.to_owned(),
         closed: None,
         compressed: false,
-        reader: Box::new(BufReader::with_capacity(BUFFER_BYTES, file)),
+        reader,
     };
     let mut first = Vec::new();
     let read = segment.next_line(&mut first)?;

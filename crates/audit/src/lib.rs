@@ -14,7 +14,8 @@
 //!
 //! Invariants:
 //! - the bytes are the same on every node: apply decides the lines and where a segment closes;
-//! - the writer goes through the disk seam; readers and the verifier use plain files and work beside a running node;
+//! - the writer goes through the disk seam, and so does a node that reads its own trail; other readers and the verifier
+//!   use plain files and work beside a running node;
 //! - a crash may cut the trail back to the last synced position, from where the log regenerates it byte for byte;
 //! - a segment is removed only when the log says so (retirement), or when the position does not know it.
 //!

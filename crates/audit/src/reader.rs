@@ -1,12 +1,12 @@
 //! Reads lines of the trail, for `audit tail`, `audit export` and the API.
 //!
-//! Plain files, no locks: it works beside a running writer, and on a backup or export. Lines come out as they were
+//! No locks: it works beside a running writer, and on the plain files of a backup or export. Lines come out as they were
 //! written; whether they are genuine is the business of [`mod@crate::verify`].
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::{Path, PathBuf};
 
+pub use crate::cursor::Folder;
 use crate::cursor::{self, LineRead, Next, OpenedSegment};
 use crate::line;
 
@@ -49,8 +49,12 @@ pub enum ReadError {
 ///
 /// # Errors
 /// See [`ReadError`].
-pub fn from_seq(dir: &Path, seq: u64, limit: usize) -> Result<Vec<TrailLine>, ReadError> {
-    Trail::from_seq(dir, seq)?
+pub fn from_seq(
+    folder: impl Into<Folder>,
+    seq: u64,
+    limit: usize,
+) -> Result<Vec<TrailLine>, ReadError> {
+    Trail::from_seq(folder, seq)?
         .take(limit.min(MAX_LINES_AT_ONCE))
         .collect()
 }
@@ -59,15 +63,20 @@ pub fn from_seq(dir: &Path, seq: u64, limit: usize) -> Result<Vec<TrailLine>, Re
 ///
 /// # Errors
 /// See [`ReadError`].
-pub fn tail(dir: &Path, count: usize) -> Result<Vec<TrailLine>, ReadError> {
+pub fn tail(folder: impl Into<Folder>, count: usize) -> Result<Vec<TrailLine>, ReadError> {
+    let folder: Folder = folder.into();
     let count = count.min(MAX_LINES_AT_ONCE);
-    let newest = if count == 0 { None } else { last_seq(dir)? };
+    let newest = if count == 0 {
+        None
+    } else {
+        last_seq(folder.clone())?
+    };
     let Some(newest) = newest else {
         return Ok(Vec::new());
     };
     let first_seq = newest.saturating_sub(count as u64).saturating_add(1);
     let mut last = VecDeque::with_capacity(count);
-    for line in Trail::from_seq(dir, first_seq)? {
+    for line in Trail::from_seq(folder, first_seq)? {
         if last.len() == count {
             last.pop_front();
         }
@@ -80,8 +89,8 @@ pub fn tail(dir: &Path, count: usize) -> Result<Vec<TrailLine>, ReadError> {
 ///
 /// # Errors
 /// See [`ReadError`].
-pub fn last_seq(dir: &Path) -> Result<Option<u64>, ReadError> {
-    let mut trail = Trail::from_seq(dir, u64::MAX)?;
+pub fn last_seq(folder: impl Into<Folder>) -> Result<Option<u64>, ReadError> {
+    let mut trail = Trail::from_seq(folder, u64::MAX)?;
     trail.skip_below = 0;
     let mut newest = None;
     for line in trail {
@@ -93,7 +102,7 @@ pub fn last_seq(dir: &Path) -> Result<Option<u64>, ReadError> {
 /// Iterates over the events in order, one line in memory at a time, until the end as it is when reached.
 #[derive(Debug)]
 pub struct Trail {
-    dir: PathBuf,
+    folder: Folder,
     /// First event of the segment to open next.
     next_seq: u64,
     skip_below: u64,
@@ -110,9 +119,10 @@ impl Trail {
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub fn from_seq(dir: &Path, seq: u64) -> Result<Self, ReadError> {
-        let open = cursor::open_first_seq(dir)?;
-        let mut starts: Vec<u64> = cursor::list(dir)?
+    pub fn from_seq(folder: impl Into<Folder>, seq: u64) -> Result<Self, ReadError> {
+        let folder: Folder = folder.into();
+        let open = cursor::open_first_seq(&folder)?;
+        let mut starts: Vec<u64> = cursor::list(&folder)?
             .iter()
             .map(|name| name.first_seq)
             .chain(open)
@@ -121,7 +131,7 @@ impl Trail {
         let containing = starts.iter().rev().find(|first_seq| **first_seq <= seq);
         let start = containing.or(starts.first()).copied();
         Ok(Self {
-            dir: dir.to_path_buf(),
+            folder,
             next_seq: start.unwrap_or(1),
             skip_below: seq,
             current: None,
@@ -133,8 +143,8 @@ impl Trail {
     }
 
     /// As [`Self::from_seq`], but goes on behind segments that are missing.
-    pub(crate) fn across_gaps(dir: &Path, seq: u64) -> Result<Self, ReadError> {
-        let mut trail = Self::from_seq(dir, seq)?;
+    pub(crate) fn across_gaps(folder: impl Into<Folder>, seq: u64) -> Result<Self, ReadError> {
+        let mut trail = Self::from_seq(folder, seq)?;
         trail.always_skip_gaps = true;
         Ok(trail)
     }
@@ -177,7 +187,7 @@ impl Trail {
     }
 
     fn open_next(&mut self) -> Result<Option<OpenedSegment>, ReadError> {
-        match cursor::find(&self.dir, self.next_seq)? {
+        match cursor::find(&self.folder, self.next_seq)? {
             Next::Segment(segment) => Ok(Some(segment)),
             Next::End { .. } => Ok(None),
             Next::Gap { next_first_seq } if self.skip_gaps && next_first_seq > self.next_seq => {

@@ -27,7 +27,7 @@ use sha2::{Digest, Sha256};
 
 use crate::keyring::RootKey;
 use crate::message_key::{KEY_BYTES, KeyBytes};
-use crate::random::{self, RandomError};
+use crate::random::{RandomError, RandomSource};
 use crate::tokens::TOKEN_ID_BYTES;
 
 /// The length of a credential's id in bytes.
@@ -59,8 +59,8 @@ pub struct CredentialSecret(KeyBytes);
 ///
 /// # Errors
 /// [`RandomError`] when the operating system gives no random bytes.
-pub fn new_id() -> Result<[u8; CREDENTIAL_ID_BYTES], RandomError> {
-    random::array()
+pub fn new_id(random: &RandomSource) -> Result<[u8; CREDENTIAL_ID_BYTES], RandomError> {
+    random.array()
 }
 
 impl CredentialKey {
@@ -98,8 +98,8 @@ impl CredentialSecret {
     ///
     /// # Errors
     /// [`RandomError`] when the operating system gives no random bytes.
-    pub fn generate() -> Result<Self, RandomError> {
-        KeyBytes::generate().map(Self)
+    pub fn generate(random: &RandomSource) -> Result<Self, RandomError> {
+        KeyBytes::generate(random).map(Self)
     }
 
     /// What State keeps of it: its SHA-256. A plain hash is enough because the secret is 256 bits

@@ -6,8 +6,8 @@
 //! AAD   = "jarvis/v1" ‖ vault id ‖ len(name) u32 BE ‖ name ‖ version id ‖ epoch u32 BE
 //! ```
 //!
-//! The version id is 32 bytes drawn inside [`seal`] and never passed in: one key encrypts one
-//! message. A ciphertext opens only in the vault, under the name, with the version id and at the
+//! The version id is 32 bytes drawn inside [`seal`], from the keyring's source, and never passed
+//! in: one key encrypts one message. A ciphertext opens only in the vault, under the name, with the version id and at the
 //! epoch it was sealed for, so that ciphertexts can not be swapped. That a record on disk is the
 //! newest one is not proved here; the state hash does that.
 
@@ -15,7 +15,7 @@ use std::fmt;
 
 use crate::keyring::{EpochKey, Keyring};
 use crate::message_key::{KEY_BYTES, MessageKey, TAG_BYTES};
-use crate::random::{self, RandomError};
+use crate::random::RandomError;
 use crate::secret_bytes::SecretBytes;
 
 /// The length of a version id in bytes.
@@ -127,7 +127,7 @@ pub fn seal(
     let epoch_key = keyring
         .epoch_key(epoch)
         .ok_or(SealError::UnknownEpoch { epoch })?;
-    let version_id = random::array::<VERSION_ID_BYTES>()?;
+    let version_id = keyring.random().array::<VERSION_ID_BYTES>()?;
     let associated_data = associated_data(keyring, name, &version_id, epoch);
     let ciphertext = value_key(epoch_key, &version_id).encrypt(&associated_data, plaintext);
     Ok(Sealed {

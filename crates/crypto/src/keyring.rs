@@ -15,6 +15,7 @@ pub use root_key::{
 };
 
 use crate::message_key::KeyBytes;
+use crate::random::RandomSource;
 
 /// The length of a vault's id in bytes.
 pub const VAULT_ID_BYTES: usize = 16;
@@ -30,6 +31,8 @@ pub struct Keyring {
     vault_id: [u8; VAULT_ID_BYTES],
     root: RootKey,
     epochs: BTreeMap<u32, EpochKey>,
+    /// For version ids, salts and new keys.
+    random: RandomSource,
 }
 
 /// Why an epoch key could not be loaded. The keyring is as it was before.
@@ -73,10 +76,21 @@ impl Keyring {
     /// A keyring without epochs.
     #[must_use]
     pub fn new(vault_id: [u8; VAULT_ID_BYTES], root: RootKey) -> Self {
+        Self::with_random(vault_id, root, RandomSource::operating_system())
+    }
+
+    /// A keyring without epochs that draws from this source.
+    #[must_use]
+    pub fn with_random(
+        vault_id: [u8; VAULT_ID_BYTES],
+        root: RootKey,
+        random: RandomSource,
+    ) -> Self {
         Self {
             vault_id,
             root,
             epochs: BTreeMap::new(),
+            random,
         }
     }
 
@@ -86,7 +100,7 @@ impl Keyring {
     /// # Errors
     /// [`WrapError::Random`].
     pub fn generate_epoch(&self, epoch: u32) -> Result<Vec<u8>, WrapError> {
-        let key = KeyBytes::generate()?;
+        let key = KeyBytes::generate(&self.random)?;
         self.wrap_epoch_key(&self.root, epoch, &key)
     }
 
@@ -160,6 +174,10 @@ impl Keyring {
         &self.vault_id
     }
 
+    pub(crate) fn random(&self) -> &RandomSource {
+        &self.random
+    }
+
     pub(crate) fn epoch_key(&self, epoch: u32) -> Option<&EpochKey> {
         self.epochs.get(&epoch)
     }
@@ -170,7 +188,8 @@ impl Keyring {
         epoch: u32,
         key: &KeyBytes,
     ) -> Result<Vec<u8>, WrapError> {
-        root.wrap(
+        root.wrap_with(
+            &self.random,
             EPOCH_KEY_PURPOSE,
             &self.epoch_context(epoch),
             key.expose().as_slice(),

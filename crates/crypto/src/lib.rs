@@ -29,6 +29,6 @@ pub mod tokens;
 
 pub use credential::{CredentialKey, CredentialKind, CredentialSecret};
 pub use keyring::{Keyring, RootKey};
-pub use random::RandomError;
+pub use random::{RandomError, RandomSource};
 pub use request_mac::RequestMac;
 pub use secret_bytes::SecretBytes;

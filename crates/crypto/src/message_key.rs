@@ -11,7 +11,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::random::{self, RandomError};
+use crate::random::{RandomError, RandomSource};
 use crate::secret_bytes::SecretBytes;
 
 /// The length of every key and every salt of this crate, in bytes.
@@ -31,9 +31,9 @@ impl KeyBytes {
         Self(Box::new(Zeroizing::new([0; KEY_BYTES])))
     }
 
-    pub(crate) fn generate() -> Result<Self, RandomError> {
+    pub(crate) fn generate(random: &RandomSource) -> Result<Self, RandomError> {
         let mut key = Self::zeroed();
-        random::fill(key.expose_mut())?;
+        random.fill(key.expose_mut())?;
         Ok(key)
     }
 

@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::credential::CredentialSecret;
-use crate::random::{self, RandomError};
+use crate::random::{RandomError, RandomSource};
 use crate::secret_bytes::SecretBytes;
 
 /// The length of a token's id in bytes.
@@ -34,10 +34,12 @@ const DECODE_BUFFER_BYTES: usize = 33;
 ///
 /// # Errors
 /// [`RandomError`] when the operating system gives no random bytes.
-pub fn generate() -> Result<([u8; TOKEN_ID_BYTES], SecretBytes, SecretBytes), RandomError> {
-    let id = random::array::<TOKEN_ID_BYTES>()?;
+pub fn generate(
+    random: &RandomSource,
+) -> Result<([u8; TOKEN_ID_BYTES], SecretBytes, SecretBytes), RandomError> {
+    let id = random.array::<TOKEN_ID_BYTES>()?;
     let mut secret = Zeroizing::new([0_u8; TOKEN_SECRET_BYTES]);
-    random::fill(secret.as_mut_slice())?;
+    random.fill(secret.as_mut_slice())?;
     let text = render(&id, &secret);
     Ok((id, SecretBytes::new(secret.to_vec()), text))
 }

@@ -5,7 +5,7 @@ use jarvis_crypto::envelope::{self, OpenError, SealError, Sealed};
 use jarvis_crypto::keyring::{Keyring, KeyringError, UnwrapError, WrapError};
 use jarvis_crypto::seal::passphrase::{self, Argon2Parameters, ParameterError};
 use jarvis_crypto::seal::{SlotBlob, SlotUnwrapError, SlotWrapError, key_file};
-use jarvis_crypto::{RootKey, SecretBytes, tokens};
+use jarvis_crypto::{RandomSource, RootKey, SecretBytes, tokens};
 use proptest::prelude::*;
 
 const VAULT_ID: [u8; 16] = [0x22; 16];
@@ -16,6 +16,9 @@ const CONTEXT: &[u8] = b"example-cluster/slot-1";
 fn secret(bytes: &[u8]) -> SecretBytes {
     SecretBytes::new(bytes.to_vec())
 }
+
+/// What is wrapped here is wrapped as everywhere.
+const SYSTEM: RandomSource = RandomSource::operating_system();
 
 fn root_of(byte: u8) -> RootKey {
     RootKey::from_secret(secret(&[byte; 32])).expect("32 bytes")
@@ -359,7 +362,8 @@ fn x3_slot_of_one_kind_taken_for_another() {
 fn x3_passphrase_that_is_wrong_or_short_or_endless() {
     let parameters = Argon2Parameters::new(64, 1, 1).expect("within the bounds");
     let right = secret(b"example passphrase");
-    let blob = passphrase::wrap_root(&right, &root_of(0x11), CONTEXT, parameters).expect("wrapped");
+    let blob = passphrase::wrap_root(&right, &root_of(0x11), CONTEXT, parameters, &SYSTEM)
+        .expect("wrapped");
     for wrong in [b"example passphrasE".as_slice(), b"", &[0; 4_096]] {
         assert_eq!(
             passphrase::unwrap_root(&secret(wrong), &blob, CONTEXT).err(),
@@ -372,7 +376,13 @@ fn x3_passphrase_that_is_wrong_or_short_or_endless() {
         (vec![b'x'; 1_025], 1_025),
     ] {
         assert_eq!(
-            passphrase::wrap_root(&secret(&refused), &root_of(0x11), CONTEXT, parameters),
+            passphrase::wrap_root(
+                &secret(&refused),
+                &root_of(0x11),
+                CONTEXT,
+                parameters,
+                &SYSTEM
+            ),
             Err(SlotWrapError::PassphraseLength { characters })
         );
     }
@@ -382,7 +392,8 @@ fn x3_passphrase_that_is_wrong_or_short_or_endless() {
 fn x3_passphrase_slot_that_asks_for_all_memory_or_endless_time() {
     let parameters = Argon2Parameters::new(64, 1, 1).expect("within the bounds");
     let passphrase_text = secret(b"example passphrase");
-    let blob = passphrase::wrap_root(&passphrase_text, &root_of(0x11), CONTEXT, parameters)
+    let root = root_of(0x11);
+    let blob = passphrase::wrap_root(&passphrase_text, &root, CONTEXT, parameters, &SYSTEM)
         .expect("wrapped");
     for (memory_kib, passes, lanes) in [
         (u32::MAX, 1, 1),

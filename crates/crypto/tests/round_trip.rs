@@ -8,8 +8,8 @@ use jarvis_crypto::keyring::{Keyring, UnwrapError};
 use jarvis_crypto::seal::key_file::{self, KeyFileError};
 use jarvis_crypto::seal::passphrase::{self, Argon2Parameters};
 use jarvis_crypto::{
-    CredentialKey, CredentialKind, CredentialSecret, RequestMac, RootKey, SecretBytes, credential,
-    envelope, tokens,
+    CredentialKey, CredentialKind, CredentialSecret, RandomSource, RequestMac, RootKey,
+    SecretBytes, credential, envelope, tokens,
 };
 use proptest::prelude::*;
 
@@ -17,6 +17,8 @@ const VAULT_ID: [u8; 16] = [0x22; 16];
 const NAME: &str = "db/example";
 const PLAINTEXT: &[u8] = b"example-not-a-secret";
 const CONTEXT: &[u8] = b"example-cluster/slot-1";
+
+const SYSTEM: RandomSource = RandomSource::operating_system();
 
 fn secret(bytes: &[u8]) -> SecretBytes {
     SecretBytes::new(bytes.to_vec())
@@ -43,6 +45,28 @@ fn x1_the_same_value_twice_has_two_version_ids_and_two_ciphertexts() {
         first.ciphertext.len(),
         PLAINTEXT.len() + envelope::OVERHEAD_BYTES
     );
+}
+
+#[test]
+fn a_simulation_with_the_same_seed_makes_the_same_bytes() {
+    let made = |seed: u8| {
+        let next = std::sync::atomic::AtomicU8::new(seed);
+        let random = RandomSource::danger_seeded_for_simulation(move |bytes| {
+            bytes.fill_with(|| next.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        });
+        let root = || RootKey::from_secret(secret(&[0x11; 32])).expect("32 bytes");
+        let file =
+            key_file::KeyFile::from_secret(secret(&[0x12; 32]), random.clone()).expect("32 bytes");
+        let slot = file.wrap_root(&root(), CONTEXT).expect("wrapped");
+        let mut keyring = Keyring::with_random(VAULT_ID, root(), random.clone());
+        let wrapped = keyring.generate_epoch(1).expect("wrapped");
+        keyring.load_epoch(1, &wrapped).expect("loaded");
+        let sealed = envelope::seal(&keyring, 1, NAME, PLAINTEXT).expect("sealed");
+        let (id, _, text) = tokens::generate(&random).expect("generated");
+        (slot, wrapped, sealed, id, text)
+    };
+    assert_eq!(made(1), made(1));
+    assert_ne!(made(1), made(2));
 }
 
 #[test]
@@ -99,7 +123,8 @@ fn x3_either_of_two_slots_unseals() {
     let path = folder.path().join("master.key");
     let made = key_file::create(&path).expect("created");
     let file_slot = made.wrap_root(&root, CONTEXT).expect("wrapped");
-    let word_slot = passphrase::wrap_root(&words, &root, CONTEXT, parameters).expect("wrapped");
+    let word_slot =
+        passphrase::wrap_root(&words, &root, CONTEXT, parameters, &SYSTEM).expect("wrapped");
 
     let by_file = key_file::load(&path)
         .expect("loaded")
@@ -162,14 +187,14 @@ fn x6_a_key_file_of_the_wrong_length_or_kind_is_refused() {
 
 #[test]
 fn i1_a_new_token_parses_verifies_and_is_unique() {
-    let (id, token_secret, text) = tokens::generate().expect("randomness");
+    let (id, token_secret, text) = tokens::generate(&SYSTEM).expect("randomness");
     assert_eq!(text.len(), tokens::TOKEN_TEXT_BYTES);
     let printed = std::str::from_utf8(text.expose()).expect("ASCII");
     assert_eq!(tokens::parse(printed), Some((id, token_secret.clone())));
 
     let hash = tokens::hash(&token_secret);
     assert!(tokens::verify(&token_secret, &hash));
-    let (other_id, other_secret, _) = tokens::generate().expect("randomness");
+    let (other_id, other_secret, _) = tokens::generate(&SYSTEM).expect("randomness");
     assert!(!tokens::verify(&other_secret, &hash));
     assert_ne!(id, other_id);
 }
@@ -177,7 +202,7 @@ fn i1_a_new_token_parses_verifies_and_is_unique() {
 #[test]
 fn a11_every_node_with_the_root_key_derives_the_same_secret_and_it_works_as_a_token() {
     let root = RootKey::generate().expect("randomness");
-    let id = credential::new_id().expect("randomness");
+    let id = credential::new_id(&SYSTEM).expect("randomness");
     let of = |root: &RootKey| {
         CredentialKey::new(root).secret(CredentialKind::Token, &id, "admin", "key-1")
     };
@@ -210,7 +235,7 @@ fn a11_two_credentials_never_share_a_secret() {
         key.secret(token, &[1; 16], "adminkey-1", ""),
     ];
     for _ in 0..2 {
-        secrets.push(CredentialSecret::generate().expect("randomness"));
+        secrets.push(CredentialSecret::generate(&SYSTEM).expect("randomness"));
     }
     for (position, secret) in secrets.iter().enumerate() {
         for other in &secrets[..position] {

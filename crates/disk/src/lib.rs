@@ -12,6 +12,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 mod real;
 mod sim;
@@ -45,6 +46,11 @@ pub trait Disk: Send + Sync + std::fmt::Debug + 'static {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Bytes free for this process on the file system that holds `path`.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// How long the next sync takes beyond the call itself: zero where a call blocks for as long as it takes. A simulated
+    /// disk can not block the one thread that everything runs on; it says here what the write-ahead log waits for instead.
+    fn sync_delay(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// One open file. Writes go to the end only.

@@ -84,6 +84,58 @@ impl SimDisk {
         lock(&self.world).dir_syncs
     }
 
+    /// The plain files directly inside `dir` as a loss of power would leave them, by name, with their lengths in bytes.
+    #[must_use]
+    pub fn durable_files(&self, dir: &Path) -> Vec<(PathBuf, usize)> {
+        let world = lock(&self.world);
+        let files = world.durable_names.iter();
+        let files = files.filter(|(path, _)| path.parent() == Some(dir));
+        files
+            .map(|(path, inode)| (path.clone(), lock(inode).durable_len()))
+            .collect()
+    }
+
+    /// What a loss of power would leave of a file.
+    ///
+    /// # Errors
+    /// `NotFound` if it would not leave the file.
+    pub fn read_durable(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let world = lock(&self.world);
+        let inode = world.durable_names.get(path);
+        let inode = inode.ok_or(io::ErrorKind::NotFound)?;
+        let inode = lock(inode);
+        let mut bytes = inode.bytes[..inode.durable_prefix].to_vec();
+        bytes.extend_from_slice(&inode.durable_rest);
+        Ok(bytes)
+    }
+
+    /// Whether a loss of power would change what a file holds.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such file.
+    pub fn has_unsynced_bytes(&self, path: &Path) -> io::Result<bool> {
+        let inode = lock(&self.world).inode(path)?;
+        let is_durable = lock(&inode).is_durable();
+        Ok(!is_durable)
+    }
+
+    /// The files directly inside `dir`, by name, of which a loss of power would take the name, or change
+    /// what they hold.
+    #[must_use]
+    pub fn unsynced(&self, dir: &Path) -> Vec<PathBuf> {
+        let world = lock(&self.world);
+        let files = world.names.iter();
+        let files = files.filter(|(path, _)| path.parent() == Some(dir));
+        let unsynced = files.filter(|(path, inode)| {
+            let is_named = world
+                .durable_names
+                .get(*path)
+                .is_some_and(|durable| Arc::ptr_eq(durable, inode));
+            !is_named || !lock(inode).is_durable()
+        });
+        unsynced.map(|(path, _)| path.clone()).collect()
+    }
+
     /// Flips the bits `xor` of one byte, as a decaying medium does: a sync does not mend it.
     ///
     /// # Errors
@@ -285,6 +337,14 @@ impl Inode {
         self.bytes.resize(len, 0);
     }
 
+    fn durable_len(&self) -> usize {
+        self.durable_prefix + self.durable_rest.len()
+    }
+
+    fn is_durable(&self) -> bool {
+        self.durable_prefix == self.bytes.len() && self.durable_rest.is_empty()
+    }
+
     fn lose_power(&mut self, kept: usize) {
         self.bytes.truncate(self.durable_prefix + kept);
         self.bytes.append(&mut self.durable_rest);
@@ -378,177 +438,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::write_atomic;
-
-    fn disk_with_folder() -> (Arc<SimDisk>, PathBuf) {
-        let disk = SimDisk::new();
-        let dir = PathBuf::from("/data");
-        disk.create_dir_all(&dir).expect("create folder");
-        (disk, dir)
-    }
-
-    #[test]
-    fn a_crash_takes_what_was_not_synced_and_nothing_else() {
-        let (disk, dir) = disk_with_folder();
-        let path = dir.join("log");
-        let mut file = disk.create_new(&path).expect("create");
-        file.append(b"synced").expect("append");
-        file.sync_data().expect("sync");
-        disk.sync_dir(&dir).expect("sync folder");
-        file.append(b" and not").expect("append");
-        assert_eq!(disk.read(&path).expect("read"), b"synced and not");
-        disk.crash();
-        assert_eq!(disk.read(&path).expect("read"), b"synced");
-        assert!(
-            file.append(b"late").is_err(),
-            "handles of a dead process are stale"
-        );
-        assert!(file.len().is_err() && file.sync_data().is_err() && file.reopen().is_err());
-        assert_eq!((disk.syncs(), disk.dir_syncs()), (1, 1));
-    }
-
-    #[test]
-    fn a_torn_crash_keeps_a_prefix_of_the_unsynced_tail() {
-        let (disk, dir) = disk_with_folder();
-        let path = dir.join("log");
-        let mut file = disk.create_new(&path).expect("create");
-        disk.sync_dir(&dir).expect("sync folder");
-        file.append(b"abc").expect("append");
-        file.sync_data().expect("sync");
-        file.append(b"defg").expect("append");
-        disk.crash_torn(|_, unsynced| {
-            assert_eq!(unsynced, 4);
-            2
-        });
-        assert_eq!(disk.read(&path).expect("read"), b"abcde");
-    }
-
-    #[test]
-    fn names_return_to_the_last_synced_folder() {
-        let (disk, dir) = disk_with_folder();
-        let (old, new) = (dir.join("old"), dir.join("new"));
-        disk.create_new(&old)
-            .expect("create")
-            .sync_data()
-            .expect("sync");
-        disk.crash();
-        assert!(
-            !disk.exists(&old).expect("exists"),
-            "bytes were synced, the name was not"
-        );
-
-        disk.create_new(&old)
-            .expect("create")
-            .sync_data()
-            .expect("sync");
-        disk.sync_dir(&dir).expect("sync folder");
-        disk.rename(&old, &new).expect("rename");
-        disk.crash();
-        assert_eq!(disk.list(&dir).expect("list"), vec![old.clone()]);
-
-        disk.remove(&old).expect("remove");
-        disk.crash();
-        assert!(disk.exists(&old).expect("exists"));
-        disk.remove(&old).expect("remove");
-        disk.sync_dir(&dir).expect("sync folder");
-        disk.crash();
-        assert!(disk.list(&dir).expect("list").is_empty());
-    }
-
-    #[test]
-    fn an_unsynced_truncation_is_undone() {
-        let (disk, dir) = disk_with_folder();
-        let path = dir.join("log");
-        let mut file = disk.create_new(&path).expect("create");
-        disk.sync_dir(&dir).expect("sync folder");
-        file.append(b"abcdef").expect("append");
-        file.sync_data().expect("sync");
-        file.truncate(4).expect("truncate");
-        file.truncate(2).expect("truncate");
-        file.append(b"XY").expect("append");
-        assert_eq!(disk.read(&path).expect("read"), b"abXY");
-        disk.crash();
-        assert_eq!(disk.read(&path).expect("read"), b"abcdef");
-    }
-
-    #[test]
-    fn failing_syncs_make_nothing_durable() {
-        let (disk, dir) = disk_with_folder();
-        let path = dir.join("log");
-        let mut file = disk.create_new(&path).expect("create");
-        disk.sync_dir(&dir).expect("sync folder");
-        disk.fail_syncs_after(1);
-        file.append(b"a").expect("append");
-        file.sync_data().expect("the first sync still works");
-        file.append(b"b").expect("append");
-        assert!(file.sync_data().is_err());
-        assert!(disk.sync_dir(&dir).is_err());
-        disk.crash();
-        assert_eq!(disk.read(&path).expect("read"), b"a");
-        disk.fail_syncs(false);
-        disk.open(&path)
-            .expect("open")
-            .sync_data()
-            .expect("sync works again");
-    }
-
-    #[test]
-    fn a_full_disk_says_so_and_writes_nothing() {
-        let (disk, dir) = disk_with_folder();
-        let mut file = disk.create_new(&dir.join("log")).expect("create");
-        disk.set_capacity(Some(4));
-        file.append(b"abc").expect("append");
-        assert_eq!(disk.free_bytes(&dir).expect("free bytes"), 1);
-        let full = file.append(b"de").expect_err("beyond the capacity");
-        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
-        assert_eq!(file.len().expect("len"), 3);
-        disk.set_capacity(None);
-        file.append(b"de").expect("append");
-    }
-
-    #[test]
-    fn a_removed_file_can_still_be_read_by_who_holds_it() {
-        let (disk, dir) = disk_with_folder();
-        let path = dir.join("log");
-        let mut file = disk.create_new(&path).expect("create");
-        file.append(b"kept").expect("append");
-        disk.remove(&path).expect("remove");
-        let mut buffer = [0_u8; 4];
-        file.reopen()
-            .expect("reopen")
-            .read_exact_at(0, &mut buffer)
-            .expect("read");
-        assert_eq!(&buffer, b"kept");
-        assert!(disk.create_new(&dir.join("missing/log")).is_err());
-    }
-
-    #[test]
-    fn an_atomic_write_leaves_the_old_file_or_the_new_one() {
-        let (disk, dir) = disk_with_folder();
-        let path = dir.join("state");
-        write_atomic(&*disk, &path, b"old").expect("write");
-        for syncs in 0..2 {
-            disk.fail_syncs_after(syncs);
-            assert!(write_atomic(&*disk, &path, b"new").is_err());
-            disk.crash();
-            disk.fail_syncs(false);
-            assert_eq!(disk.read(&path).expect("read"), b"old");
-        }
-        write_atomic(&*disk, &path, b"new").expect("write");
-        disk.crash();
-        assert_eq!(disk.read(&path).expect("read"), b"new");
-    }
-
-    #[test]
-    fn a_corrupted_byte_stays_corrupted() {
-        let (disk, dir) = disk_with_folder();
-        let path = dir.join("log");
-        write_atomic(&*disk, &path, b"abc").expect("write");
-        disk.corrupt(&path, 1, 0x01).expect("corrupt");
-        disk.crash();
-        assert_eq!(disk.read(&path).expect("read"), b"acc");
-        assert!(disk.corrupt(&path, 3, 1).is_err());
-    }
-}
+mod tests;

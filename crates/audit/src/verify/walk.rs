@@ -99,7 +99,7 @@ impl<'a> Walk<'a> {
                 line: 0,
                 seq: self.next_seq,
             };
-            let next = cursor::find(self.dir, self.next_seq).map_err(|error| {
+            let next = cursor::find(&self.dir.into(), self.next_seq).map_err(|error| {
                 folder.finding(FindingKind::Unreadable {
                     reason: error.to_string(),
                 })
@@ -311,7 +311,7 @@ impl<'a> Walk<'a> {
         if recorded_seq.is_some_and(|recorded| recorded > last_seq) {
             return Err(end.finding(FindingKind::CutEnd { recorded_seq }));
         }
-        let names = cursor::list(self.dir).map_err(|error| {
+        let names = cursor::list(&self.dir.into()).map_err(|error| {
             end.finding(FindingKind::Unreadable {
                 reason: error.to_string(),
             })

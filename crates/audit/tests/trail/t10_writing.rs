@@ -118,6 +118,18 @@ fn reading_starts_anywhere_and_crosses_segments() {
             .flat_map(|line| format!("{}\n", line.expect("line").json).into_bytes())
             .collect();
         assert_eq!(all, builder.bytes());
+
+        let by_the_node = || reader::Folder::on(RealDisk::handle(), folder.path().to_path_buf());
+        for from in 0..15 {
+            assert_eq!(
+                reader::from_seq(by_the_node(), from, 6).expect("read"),
+                reader::from_seq(folder.path(), from, 6).expect("read")
+            );
+        }
+        assert_eq!(
+            reader::tail(by_the_node(), 7).expect("tail"),
+            reader::tail(folder.path(), 7).expect("tail")
+        );
     }
 }
 

@@ -8,7 +8,7 @@
 use std::fmt;
 
 use crate::message_key::{KEY_BYTES, KeyBytes, MessageKey, TAG_BYTES};
-use crate::random::{self, RandomError};
+use crate::random::{RandomError, RandomSource};
 use crate::secret_bytes::SecretBytes;
 
 /// The most that one call wraps, in bytes: keys and certificates are a few KiB, and 1 MiB is the
@@ -99,7 +99,7 @@ impl RootKey {
     /// # Errors
     /// [`RandomError`].
     pub fn generate() -> Result<Self, RandomError> {
-        KeyBytes::generate().map(Self)
+        KeyBytes::generate(&RandomSource::operating_system()).map(Self)
     }
 
     /// Takes the key from secret bytes: the receiving end of the join exchange.
@@ -131,6 +131,22 @@ impl RootKey {
         context: &[u8],
         plaintext: &[u8],
     ) -> Result<Vec<u8>, WrapError> {
+        self.wrap_with(
+            &RandomSource::operating_system(),
+            purpose,
+            context,
+            plaintext,
+        )
+    }
+
+    /// As [`Self::wrap`], with the salt from this source.
+    pub(crate) fn wrap_with(
+        &self,
+        random: &RandomSource,
+        purpose: &str,
+        context: &[u8],
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, WrapError> {
         if plaintext.len() > MAX_WRAPPED_BYTES {
             return Err(WrapError::TooLarge {
                 length: plaintext.len(),
@@ -141,7 +157,7 @@ impl RootKey {
                 length: purpose.len(),
             });
         }
-        let salt = random::array::<KEY_BYTES>()?;
+        let salt = random.array::<KEY_BYTES>()?;
         let ciphertext = self
             .message_key(purpose, &salt)
             .encrypt(&associated_data(purpose, context), plaintext);

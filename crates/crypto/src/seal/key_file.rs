@@ -15,9 +15,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{Binding, SlotBlob, SlotKind, SlotUnwrapError, SlotWrapError};
-use crate::keyring::RootKey;
+use crate::keyring::{KeyLengthError, RootKey};
 use crate::message_key::{KEY_BYTES, KeyBytes};
-use crate::random::{self, RandomError};
+use crate::random::{RandomError, RandomSource};
+use crate::secret_bytes::SecretBytes;
 
 /// The length of a key file in bytes.
 pub const KEY_FILE_BYTES: usize = KEY_BYTES;
@@ -33,6 +34,8 @@ const GROUP_BITS: u32 = 0o070;
 /// The key of a key file, in memory.
 pub struct KeyFile {
     key: KeyBytes,
+    /// For the salts of what it wraps.
+    random: RandomSource,
 }
 
 /// A key file could not be made or read.
@@ -117,7 +120,8 @@ pub enum KeyFileError {
 /// # Errors
 /// [`KeyFileError::Exists`], [`KeyFileError::Write`] or [`KeyFileError::Random`].
 pub fn create(path: &Path) -> Result<KeyFile, KeyFileError> {
-    let key = KeyBytes::generate()?;
+    let random = RandomSource::operating_system();
+    let key = KeyBytes::generate(&random)?;
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true) // O_EXCL: neither a file nor a link that someone planted
@@ -132,7 +136,7 @@ pub fn create(path: &Path) -> Result<KeyFile, KeyFileError> {
             source,
         });
     }
-    Ok(KeyFile { key })
+    Ok(KeyFile { key, random })
 }
 
 /// Reads a key file, unless others can read it too.
@@ -151,17 +155,30 @@ pub fn load(path: &Path) -> Result<KeyFile, KeyFileError> {
     let mut key = KeyBytes::zeroed();
     file.read_exact(key.expose_mut().as_mut_slice())
         .map_err(read_error)?;
-    Ok(KeyFile { key })
+    Ok(KeyFile {
+        key,
+        random: RandomSource::operating_system(),
+    })
 }
 
 impl KeyFile {
+    /// A key that came another way than from a file of this machine.
+    ///
+    /// # Errors
+    /// [`KeyLengthError`] unless there are exactly 32 bytes.
+    pub fn from_secret(secret: SecretBytes, random: RandomSource) -> Result<Self, KeyLengthError> {
+        let length = secret.len();
+        let key = KeyBytes::from_slice(secret.expose()).ok_or(KeyLengthError { length })?;
+        Ok(Self { key, random })
+    }
+
     /// Wraps the root key under this file. `context` names the cluster and the slot, and must be
     /// given again to open it.
     ///
     /// # Errors
     /// [`SlotWrapError::Random`].
     pub fn wrap_root(&self, root: &RootKey, context: &[u8]) -> Result<Vec<u8>, SlotWrapError> {
-        let salt = random::array::<KEY_BYTES>()?;
+        let salt = self.random.array::<KEY_BYTES>()?;
         Ok(binding(context).encrypt(self.key.expose(), &salt, root))
     }
 

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::{Binding, SlotBlob, SlotKind, SlotUnwrapError, SlotWrapError};
 use crate::keyring::RootKey;
 use crate::message_key::{KEY_BYTES, KeyBytes};
-use crate::random;
+use crate::random::RandomSource;
 use crate::secret_bytes::SecretBytes;
 
 /// The shortest passphrase in characters.
@@ -129,9 +129,10 @@ pub fn wrap_root(
     root: &RootKey,
     context: &[u8],
     parameters: Argon2Parameters,
+    random: &RandomSource,
 ) -> Result<Vec<u8>, SlotWrapError> {
     check_length(passphrase)?;
-    let salt = random::array::<KEY_BYTES>()?;
+    let salt = random.array::<KEY_BYTES>()?;
     let input_key = stretch(passphrase, &salt, parameters)
         .map_err(|source| SlotWrapError::Derivation { source })?;
     let encoded = parameters.encode();

@@ -5,6 +5,7 @@ use crate::command::{Access, Caller, Target};
 use crate::name::SecretName;
 use crate::outcome::{Outcome, Rejection, Reply};
 use crate::policy::{Decision, DenyReason, Verb};
+use crate::token::Credential;
 
 /// What a list asks for, in the words of its refusal: "client x not allowed to access the list of secrets" (A7).
 const LIST: &str = "the list of secrets";
@@ -144,6 +145,10 @@ pub(super) fn permit(
     name: &SecretName,
 ) -> Result<(), Rejection> {
     authenticate(txn, caller, event, Some(name))?;
+    // No client is the system: the node that was asked has put this in its decision's place.
+    if jarvis_mutants::active!(PolicyOnLaggingState) && caller.credential == Credential::System {
+        return Ok(());
+    }
     let permitted = match txn.state.policy_record() {
         Some(record) => record.policy.permit(&caller.client, verb, name.as_str()),
         None => Err(DenyReason::UnknownClient),
@@ -161,7 +166,7 @@ pub(super) fn permit_admin(
     event: &str,
 ) -> Result<(), Rejection> {
     authenticate(txn, caller, event, None)?;
-    if caller.credential == crate::token::Credential::System {
+    if caller.credential == Credential::System {
         return Ok(());
     }
     let decision = match txn.state.policy_record() {

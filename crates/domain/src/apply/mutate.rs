@@ -18,6 +18,7 @@ pub(super) fn decide(txn: &mut Txn<'_>, mutation: &Mutation) -> Reply {
         return txn.reply(Outcome::Rejected(rejection));
     }
     let key = match &mutation.idempotency {
+        _ if jarvis_mutants::active!(IdempotencyKeyForgotten) => None,
         Some(idempotency) => match look_up(txn, caller, idempotency) {
             Known::Repeat(reply) => return reply,
             Known::Refused(rejection) => {
