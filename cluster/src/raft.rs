@@ -130,6 +130,9 @@ pub(crate) fn config(cluster: &str, timing: RaftTiming) -> openraft::Config {
         quorum_loss_probe_interval: Some(2 * timing.election_max_ms),
         enable_pre_vote: Some(true),
         allow_log_reversion: Some(false),
+        // A leader sends entries to its followers while its own disk still works on them. One that loses power then and
+        // led on in the same term would give an index to two entries of one leader, and a committed one could be lost.
+        enable_leader_restore: Some(false),
         ..openraft::Config::default()
     }
 }
