@@ -272,7 +272,7 @@ impl Attempt<'_> {
     async fn until_decided(
         &mut self,
         waiter: &mut oneshot::Receiver<Replies>,
-        batch: &mut [Pending],
+        batch: &mut Vec<Pending>,
     ) -> Option<Replies> {
         loop {
             let deadline = self.expire(batch)?;
@@ -311,11 +311,21 @@ impl Attempt<'_> {
         }
     }
 
-    /// Fails what is late; the earliest deadline of what is left.
-    fn expire(&self, batch: &mut [Pending]) -> Option<Instant> {
+    /// Fails what is late; the earliest deadline of what is left. Who was told that nothing happened must not be in what is
+    /// proposed next: as long as no leader has seen the batch, it goes on without them.
+    fn expire(&mut self, batch: &mut Vec<Pending>) -> Option<Instant> {
         let (now, error) = (Instant::now(), self.error());
         for pending in batch.iter_mut().filter(|pending| pending.deadline <= now) {
             answer(pending, Err(error));
+        }
+        if !self.reached {
+            let before = batch.len();
+            batch.retain(|pending| pending.answer.is_some());
+            if batch.len() < before {
+                let commands: Vec<&Command> =
+                    batch.iter().map(|pending| &pending.command).collect();
+                self.commands = Bytes::from(encode_sized(&commands, self.commands.len()));
+            }
         }
         batch
             .iter()
