@@ -10,7 +10,7 @@ use jarvis_secretsd::config::{Config, Environment};
 use jarvis_secretsd::dev::DevArgs;
 use jarvis_secretsd::{dev, hardening, server, telemetry};
 
-/// Apply, HTTP and the codec allocate much and briefly: about an eighth more requests than with the C library's (ADR 0009).
+/// Apply, HTTP and the codec allocate much and briefly: ADR 0009 has the measurement.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

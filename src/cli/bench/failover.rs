@@ -76,7 +76,7 @@ pub(super) enum How {
     /// answers. Killed after the measurement, then `dev` starts it again
     Pause,
     /// Kill its process (SIGKILL): everybody notices at once, and `dev` starts it again within
-    /// 0.2 s, often still leading. Measures a restart more than an election
+    /// 0.2 s, and it stands for election like the others
     Kill,
     /// Ask it to hand over
     Transfer,
