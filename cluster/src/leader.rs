@@ -41,17 +41,7 @@ impl Leadership {
     /// Waits until this node knows of another leader than now, at most so long.
     pub(crate) async fn changed(&self, at_most: Duration) {
         let before = self.leader();
-        let mut metrics = self.raft.server_metrics();
-        let changed = async {
-            // A fresh receiver may report a change that is long past: only another leader ends the wait.
-            while metrics.borrow_watched().current_leader == before {
-                if metrics.changed().await.is_err() {
-                    // A stopped Raft never changes: then the time passes.
-                    std::future::pending::<()>().await;
-                }
-            }
-        };
-        let _ = timeout(at_most, changed).await;
+        let _ = timeout(at_most, self.superseded(before)).await;
     }
 
     /// One try to propose at that leader.
@@ -68,7 +58,7 @@ impl Leadership {
                 biased;
                 proposed = timeout(left, self.append(envelope, commands)) =>
                     proposed.map_or(Tried::Lost, Tried::Answer),
-                () = self.superseded(leader) => Tried::Lost,
+                () = self.superseded(Some(leader)) => Tried::Lost,
             };
         }
         let body = to_bytes(&Propose { envelope, commands });
@@ -162,16 +152,17 @@ impl Leadership {
         tokio::select! {
             biased;
             answer = self.ask(leader, kind, body, left) => answer,
-            () = self.superseded(leader) => Err(PeerError::Closed),
+            () = self.superseded(Some(leader)) => Err(PeerError::Closed),
         }
     }
 
-    /// Waits until this node does not take that one for the leader any more.
-    async fn superseded(&self, leader: NodeId) {
+    /// Waits until this node takes another one (or none) for the leader than that one (or none).
+    async fn superseded(&self, leader: Option<NodeId>) {
         let mut metrics = self.raft.server_metrics();
-        while metrics.borrow_watched().current_leader == Some(leader) {
+        // A fresh receiver may report a change that is long past: only another leader ends the wait.
+        while metrics.borrow_watched().current_leader == leader {
             if metrics.changed().await.is_err() {
-                // A stopped Raft never changes: then the deadline decides.
+                // A stopped Raft never changes: then the caller's deadline decides.
                 std::future::pending::<()>().await;
             }
         }

@@ -224,10 +224,7 @@ async fn run(proposer: &Proposer, mut batch: Vec<Pending>) {
         incarnation: shared.incarnation,
         seq: proposer.next_seq.fetch_add(1, Ordering::Relaxed),
     };
-    let commands: Vec<&Command> = batch.iter().map(|pending| &pending.command).collect();
-    let counted: usize = batch.iter().map(|pending| pending.bytes).sum();
-    // They count generously, and the log keeps these bytes for a while: half of it is near what they take.
-    let commands = Bytes::from(encode_sized(&commands, counted / 2));
+    let commands = encoded(&batch);
     if commands.len() > MAX_ENTRY_BYTES {
         batch
             .iter_mut()
@@ -258,6 +255,14 @@ async fn run(proposer: &Proposer, mut batch: Vec<Pending>) {
                 .for_each(|pending| answer(pending, Err(error)));
         }
     }
+}
+
+/// The commands of a batch as an entry holds them.
+fn encoded(batch: &[Pending]) -> Bytes {
+    let commands: Vec<&Command> = batch.iter().map(|pending| &pending.command).collect();
+    let counted: usize = batch.iter().map(|pending| pending.bytes).sum();
+    // They count generously, and the log keeps these bytes for a while: half of it is near what they take.
+    Bytes::from(encode_sized(&commands, counted / 2))
 }
 
 struct Attempt<'a> {
@@ -322,9 +327,7 @@ impl Attempt<'_> {
             let before = batch.len();
             batch.retain(|pending| pending.answer.is_some());
             if batch.len() < before {
-                let commands: Vec<&Command> =
-                    batch.iter().map(|pending| &pending.command).collect();
-                self.commands = Bytes::from(encode_sized(&commands, self.commands.len()));
+                self.commands = encoded(batch);
             }
         }
         batch
